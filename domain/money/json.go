@@ -1,0 +1,49 @@
+package money
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// MarshalJSON writes {"amount":"12.34","currency":"BRL"}; the zero value, which
+// has no currency, is null.
+func (a Amount) MarshalJSON() ([]byte, error) {
+	if a.currency == "" {
+		return []byte("null"), nil
+	}
+	b := make([]byte, 0, 48)
+	b = append(b, `{"amount":"`...)
+	b = append(b, a.Decimal()...)
+	b = append(b, `","currency":"`...)
+	b = append(b, a.currency...)
+	return append(b, `"}`...), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote; a number instead of text, another
+// field, or a currency that ISO 4217 does not list is an error.
+func (a *Amount) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		*a = Amount{}
+		return nil
+	}
+	var raw struct {
+		Amount   *string `json:"amount"`
+		Currency *string `json:"currency"`
+	}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return fmt.Errorf(`money is written {"amount":"12.34","currency":"EUR"}: %w`, err)
+	}
+	if raw.Amount == nil || raw.Currency == nil {
+		return fmt.Errorf(`money is written {"amount":"12.34","currency":"EUR"}`)
+	}
+	c, err := ParseCurrency(*raw.Currency)
+	if err != nil {
+		return err
+	}
+	parsed, err := Parse(*raw.Amount, c)
+	if err != nil {
+		return fmt.Errorf("amount %.40q: %w", *raw.Amount, err)
+	}
+	*a = parsed
+	return nil
+}
