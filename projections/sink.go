@@ -1,0 +1,161 @@
+package projections
+
+import (
+	"context"
+	"errors"
+
+	"github.com/docket-orders/docket/domain/money"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/view"
+	"github.com/google/uuid"
+)
+
+// Lanes is the number of lanes of a generation. Events of one order are always
+// in one lane, in order.
+const Lanes = 64
+
+// Sink is one generation of the orders projection in one store: documents, what
+// they contribute to the counters, parked orders, and a checkpoint per lane.
+//
+// A sink need not be transactional. What it must keep: a document only moves
+// forward in revision; counters change by the new contribution minus the one
+// the sink itself keeps for that document, so that a repeated write changes
+// nothing; a checkpoint moves only after everything in the same batch is
+// applied or parked. All methods may be called from many goroutines, but the
+// lanes of one generation are written by one owner at a time.
+type Sink interface {
+	// Checkpoints returns the record of every lane, in lane order; the zero
+	// Position where nothing is applied yet.
+	Checkpoints(ctx context.Context) ([]Checkpoint, error)
+
+	// Claim makes owner the owner of a lane: it compares token with the stored
+	// one, raises it, and returns the record as it is now. ErrLaneLost when the
+	// token differs.
+	Claim(ctx context.Context, lane int, owner string, token uint64) (Checkpoint, error)
+
+	// Documents returns what is stored of these orders, as written last, in
+	// real time (not only what is searchable). Absent ones are left out.
+	Documents(ctx context.Context, ids []string) (map[string]view.Order, error)
+
+	// Write applies a batch. Each change has an outcome of its own, in the
+	// order of batch.Changes. When every outcome is Applied or Already and no
+	// error is returned, the batch's parkings, releases and checkpoints were
+	// recorded too; otherwise none of these was (the changes that were applied
+	// stay). An error means that the store as a whole failed or that a lane was
+	// lost (ErrLaneLost): the batch may be written again, whole.
+	Write(ctx context.Context, batch Batch) ([]Outcome, error)
+
+	// Parked lists the orders that are parked here, by order id.
+	Parked(ctx context.Context) ([]Parked, error)
+
+	// Refresh returns when everything written before the call is visible to
+	// questions.
+	Refresh(ctx context.Context) error
+
+	Close() error
+}
+
+// Checkpoint says how far one lane is: every matching event at or before
+// Position is applied or parked.
+type Checkpoint struct {
+	Lane     int
+	Position eventstore.Position
+	EventID  uuid.UUID // of the last event of this lane; nil when it never had one
+	Owner    string
+	Token    uint64 // raised with every change of owner
+	Beat     uint64 // raised by the owner as a sign of life
+	Log      eventstore.LogIdentity
+}
+
+// Batch is one write to a sink.
+type Batch struct {
+	Changes []Change
+	Park    []Parked
+	Release []string // order ids that are no longer parked
+	// Checkpoints to move to. The stored Token must equal the one given.
+	Checkpoints []Checkpoint
+}
+
+// Change is the new document of one order, made by folding its events First to
+// Revision (the document's) onto the stored one. It applies when the stored
+// revision is at least First-1 and below Revision.
+type Change struct {
+	First        int64
+	Order        view.Order
+	Contribution Contribution
+	Words        string // full text: see Words
+}
+
+// Outcome of one change.
+type Outcome struct {
+	Result Result
+	Err    error // for Refused: why
+}
+
+// Result of a change.
+type Result uint8
+
+const (
+	Applied Result = iota
+	Already        // the stored revision is the same or newer
+	Gap            // the stored revision is below First-1: read the stream again
+	Refused        // the store will not have this document, now or later
+)
+
+// Parked is an order whose next event could not be applied. Its later events
+// wait in the log.
+type Parked struct {
+	OrderID  string
+	Revision int64 // of the first event that is not applied
+	Position eventstore.Position
+	Reason   string
+}
+
+// ErrLaneLost: another owner has the lane.
+var ErrLaneLost = errors.New("lane belongs to another owner")
+
+// Contribution is what one document adds to everything that is counted.
+type Contribution struct {
+	Currency money.Currency `json:"c"`
+	Day      string         `json:"d"` // of placedAt in UTC: 2018-01-31
+	Sums     Sums           `json:"s"`
+	Groups   []Group        `json:"g"` // each of them gets Sums
+	Methods  []MethodSum    `json:"m,omitempty"`
+	Products []ProductSum   `json:"p,omitempty"` // one per SKU
+	Customer string         `json:"u,omitempty"` // empty for a guest
+}
+
+// Sums in whole numbers: money in minor units, but Rounding in millionths of
+// the currency, since it has more decimals.
+type Sums struct {
+	Orders   int64 `json:"o"`
+	Lines    int64 `json:"l"`
+	Units    int64 `json:"u"`
+	Items    int64 `json:"i"`
+	Shipping int64 `json:"s"`
+	Grand    int64 `json:"g"`
+	Paid     int64 `json:"p"`
+	Rounding int64 `json:"r"`
+}
+
+// Group is a value of a dimension: status, paymentStatus, fulfilmentStatus,
+// kind, tag, country, state, anomaly. Days and months are not groups: they
+// follow from Day.
+type Group struct {
+	Dimension string `json:"d"`
+	Key       string `json:"k"`
+}
+
+// MethodSum counts captured payments of one method, in minor units.
+type MethodSum struct {
+	Method   string `json:"m"`
+	Payments int64  `json:"n"`
+	Captured int64  `json:"c"`
+}
+
+// ProductSum counts one SKU; Amount is exact, in millionths of the currency.
+type ProductSum struct {
+	SKU    string `json:"k"`
+	Units  int64  `json:"u"`
+	Amount int64  `json:"a"`
+}
