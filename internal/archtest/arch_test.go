@@ -1,0 +1,162 @@
+// Package archtest holds the arrows between packages: who may import whom. The
+// table is the one of ARCHITECTURE.md; a package that is not in it fails the
+// test, so that nobody adds a folder without saying where it stands.
+package archtest
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/docket-orders/docket"
+
+// arrows: package -> what of ours it may import, besides packages below
+// itself. "domain/..." means domain and all below. Code of tests is free.
+var arrows = map[string][]string{
+	"domain":                      {},
+	"domain/domaintest":           {"domain"},
+	"domain/money":                {},
+	"domain/order":                {"domain", "domain/money"},
+	"domain/order/ordertest":      {"domain", "domain/money", "domain/order"},
+	"eventstore":                  {},
+	"eventstore/eventstoretest":   {"eventstore"},
+	"eventstore/sqlite":           {"eventstore"},
+	"eventstore/codec":            {"eventstore", "domain/..."},
+	"command":                     {"domain/...", "eventstore", "eventstore/codec"},
+	"view":                        {"domain/money"},
+	"projections":                 {"view", "eventstore", "eventstore/codec", "domain/..."},
+	"projections/projectionstest": {"projections", "query", "view", "eventstore", "eventstore/codec", "domain/..."},
+	"projections/sqlite":          {"projections", "query", "view", "eventstore", "domain/money"},
+	"query":                       {"view", "projections", "eventstore", "eventstore/codec", "domain/..."},
+	"importer":                    {"command", "domain/..."},
+	"httpapi":                     {"domain/...", "eventstore", "eventstore/codec", "command", "view", "projections", "query"},
+	"cmd/docket":                  {"..."},
+	"bench":                       {"..."},
+	"internal/facts":              {"view"},
+	"internal/archtest":           {},
+}
+
+// pure: packages that use the standard library and what arrows says, and
+// nothing else.
+var pure = []string{"domain", "domain/money", "domain/order", "domain/domaintest", "view"}
+
+func TestArrows(t *testing.T) {
+	root := filepath.Join("..", "..")
+	seen := map[string]bool{}
+	walkGo(t, root, func(pkg, file string, imports []string) {
+		seen[pkg] = true
+		allowed, known := arrows[pkg]
+		if !known {
+			t.Errorf("%s: package %s is not in the table of arrows", file, pkg)
+			return
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			return
+		}
+		for _, imp := range imports {
+			ours, isOurs := strings.CutPrefix(imp, module+"/")
+			switch {
+			case isOurs && !permits(allowed, ours) && !strings.HasPrefix(ours, pkg+"/"):
+				t.Errorf("%s: %s must not import %s", file, pkg, ours)
+			case !isOurs && isPure(pkg) && strings.Contains(strings.Split(imp, "/")[0], "."):
+				t.Errorf("%s: %s uses the standard library only, not %s", file, pkg, imp)
+			}
+		}
+	})
+	for pkg := range arrows {
+		if !seen[pkg] {
+			t.Errorf("package %s is in the table but not in the tree", pkg)
+		}
+	}
+}
+
+func permits(allowed []string, pkg string) bool {
+	for _, a := range allowed {
+		prefix, all := strings.CutSuffix(a, "...")
+		if a == pkg || all && strings.HasPrefix(pkg+"/", prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func isPure(pkg string) bool {
+	for _, p := range pure {
+		if p == pkg {
+			return true
+		}
+	}
+	return false
+}
+
+// TestPureCodeReadsNoClock: time and chance arrive inside commands and events.
+func TestPureCodeReadsNoClock(t *testing.T) {
+	root := filepath.Join("..", "..")
+	for _, dir := range []string{"domain", "domain/money", "domain/order", "view"} {
+		files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no files in %s: %v", dir, err)
+		}
+		for _, f := range files {
+			if strings.HasSuffix(f, "_test.go") {
+				continue
+			}
+			src, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, word := range []string{"time.Now(", "math/rand", "float64", "float32", "os.Getenv"} {
+				if strings.Contains(string(src), word) {
+					t.Errorf("%s contains %s", f, word)
+				}
+			}
+		}
+	}
+}
+
+// walkGo visits every Go file of the root module.
+func walkGo(t *testing.T, root string, visit func(pkg, file string, imports []string)) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(root, p)
+		rel = filepath.ToSlash(rel)
+		if d.IsDir() {
+			if rel != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || rel == "systemtest") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		for _, c := range f.Comments {
+			if c.Pos() < f.Package && strings.Contains(c.Text(), "go:build ignore") {
+				return nil
+			}
+		}
+		var imports []string
+		for _, s := range f.Imports {
+			imp, _ := strconv.Unquote(s.Path.Value)
+			imports = append(imports, imp)
+		}
+		visit(path.Dir(rel), rel, imports)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
