@@ -1,0 +1,112 @@
+package sqlite
+
+import (
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/google/uuid"
+)
+
+// maxStates bounds the stream states that the writer keeps between groups.
+const maxStates = 1 << 16
+
+// streamState is where a stream stands, as the writer sees it inside its
+// transaction.
+type streamState struct {
+	name        string
+	id          int64 // 0: not in the streams table
+	last        eventstore.Revision
+	tombstoneAt uint64
+	meta        streamMetadata
+	dirty       bool
+}
+
+// state loads a stream once and keeps it until the group is over or longer.
+func (w *writer) state(name string) (*streamState, error) {
+	if st, ok := w.states[name]; ok {
+		return st, nil
+	}
+	row, err := w.stream(name)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := w.metadataOf(name)
+	if err != nil {
+		return nil, err
+	}
+	st := &streamState{name: name, id: row.id, last: row.last, tombstoneAt: row.tombstone, meta: meta}
+	w.states[name] = st
+	return st, nil
+}
+
+// metadataWritten gives the stream that st describes its new metadata.
+func (w *writer) metadataWritten(st *streamState, e eventstore.Event) error {
+	subject, err := w.state(st.name[len(metaPrefix):])
+	if err != nil {
+		return err
+	}
+	subject.meta = parseMetadata(eventstore.Record{Event: e, Revision: st.last})
+	return nil
+}
+
+func (w *writer) markDirty(st *streamState) {
+	if !st.dirty {
+		st.dirty = true
+		w.dirty = append(w.dirty, st)
+	}
+}
+
+// forgetStates keeps memory bounded; it runs between groups, when no state
+// holds anything that the tables do not.
+func (w *writer) forgetStates() {
+	if len(w.states) <= maxStates {
+		return
+	}
+	for name := range w.states {
+		delete(w.states, name)
+		if len(w.states) <= maxStates/2 {
+			return
+		}
+	}
+}
+
+// recentCapacity is how many of the newest events recentIDs remembers.
+const recentCapacity = 100_000
+
+// recentIDs remembers at which revision an event id was written to a stream,
+// for the newest events of this process. Appends with Any or StreamExists have
+// nothing else to recognise a repeat by. The zero value is ready.
+type recentIDs struct {
+	revisions map[recentKey]eventstore.Revision
+	order     []recentKey // a ring once full
+	next      int
+}
+
+type recentKey struct {
+	id     uuid.UUID
+	stream int64
+}
+
+func (r *recentIDs) find(id uuid.UUID, stream int64) (eventstore.Revision, bool) {
+	revision, ok := r.revisions[recentKey{id, stream}]
+	return revision, ok
+}
+
+// add remembers the first revision of an id written several times.
+func (r *recentIDs) add(id uuid.UUID, stream int64, revision eventstore.Revision) {
+	key := recentKey{id, stream}
+	if _, ok := r.revisions[key]; ok {
+		return
+	}
+	if r.revisions == nil {
+		r.revisions = map[recentKey]eventstore.Revision{}
+	}
+	if len(r.order) < recentCapacity {
+		r.order = append(r.order, key)
+	} else {
+		delete(r.revisions, r.order[r.next])
+		r.order[r.next] = key
+		r.next = (r.next + 1) % recentCapacity
+	}
+	r.revisions[key] = revision
+}
+
+func newID() uuid.UUID { return uuid.New() }
