@@ -85,6 +85,20 @@ type Store interface {
 	Close() error
 }
 
+// Sequencer is a Store with a single writer, which can let the caller finish
+// the events at the moment they get their place in the log.
+type Sequencer interface {
+	Store
+	// AppendStamped is Append, except that the writer calls stamp with the
+	// events before it places them. Calls of stamp never overlap, and their
+	// order is that of the log: a clock read in them never runs against the
+	// positions. stamp may overwrite bytes of Metadata, not change lengths, and
+	// must not block. It is called at most once; its effects are visible to the
+	// caller when AppendStamped returns, unless the outcome is unknown: then
+	// events and what stamp touches are left to the store for good.
+	AppendStamped(ctx context.Context, stream string, expected Expected, events []Event, stamp func([]Event)) (Appended, error)
+}
+
 // MaxAppendSize bounds one append in bytes: data, metadata and twice the type
 // name of every event (EventStoreDB's default).
 const MaxAppendSize = 1 << 20
