@@ -1,0 +1,64 @@
+package query
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/docket-orders/docket/domain"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/view"
+)
+
+// Refusals of reads. Field names the query parameter or header.
+var (
+	ErrOrderUnknown    = domain.Reject(domain.NotFound, "order-unknown", "there is no such order")
+	ErrCustomerUnknown = domain.Reject(domain.NotFound, "customer-unknown", "there is no such customer")
+	ErrRevisionUnknown = domain.Reject(domain.NotFound, "revision-unknown", "the order has not reached this revision")
+	ErrTokenInvalid    = domain.Reject(domain.Invalid, "token-invalid", "this is not a consistency token").At("Consistency-Token")
+	ErrTokenForeign    = domain.Reject(domain.Conflict, "token-foreign", "the consistency token is of another log, or of the time before a restore").At("Consistency-Token")
+	ErrCursorInvalid   = domain.Reject(domain.Invalid, "cursor-invalid", "this is not a cursor").At("cursor")
+	ErrCursorQuestion  = domain.Reject(domain.Invalid, "cursor-of-another-question", "the cursor belongs to another question: filters and sort must stay the same").At("cursor")
+	ErrCursorForeign   = domain.Reject(domain.Conflict, "cursor-foreign", "the cursor is of another log, or of the time before a restore").At("cursor")
+)
+
+var (
+	// ErrNotReady: no generation is open yet. Repeat later.
+	ErrNotReady = errors.New("views are not open yet")
+	// ErrBehind: the views do not hold the write of the token yet; see
+	// BehindError.
+	ErrBehind = errors.New("views are behind the consistency token")
+	// ErrParked: the order of the token is parked before that write; see
+	// ParkedError.
+	ErrParked = errors.New("the order's events cannot be applied")
+)
+
+// BehindError says how far the order of the token is, and how far it should be.
+// Repeating the read later helps. It matches ErrBehind.
+type BehindError struct {
+	OrderID      string
+	Have, Want   eventstore.Revision // Have is -1 when the views do not have the order
+	HavePosition string              // of the document; empty when there is none
+	WantPosition string
+}
+
+func (e *BehindError) Error() string {
+	return fmt.Sprintf("order %s: views hold revision %d, the consistency token wants %d", e.OrderID, e.Have, e.Want)
+}
+
+// Is makes errors.Is(err, ErrBehind) hold.
+func (e *BehindError) Is(target error) bool { return target == ErrBehind }
+
+// ParkedError says why waiting is of no use. It matches ErrParked.
+type ParkedError struct {
+	OrderID  string
+	Want     eventstore.Revision
+	Degraded view.Degraded
+}
+
+func (e *ParkedError) Error() string {
+	return fmt.Sprintf("order %s: the event at revision %d could not be applied: %s", e.OrderID, e.Degraded.Revision, e.Degraded.Reason)
+}
+
+// Is makes errors.Is(err, ErrParked) hold.
+func (e *ParkedError) Is(target error) bool { return target == ErrParked }
+
