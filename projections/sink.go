@@ -111,6 +111,10 @@ type Parked struct {
 	Reason   string
 }
 
+// MaxDocument bounds one document, in bytes of its JSON. Every store refuses a
+// larger one, and takes any that is not.
+const MaxDocument = 8 << 20
+
 // ErrLaneLost: another owner has the lane.
 var ErrLaneLost = errors.New("lane belongs to another owner")
 

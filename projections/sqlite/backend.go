@@ -1,0 +1,90 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/query"
+)
+
+// Options of a Backend; the zero value works.
+type Options struct {
+	// Readers bounds the questions answered at once, each on a connection of
+	// about 0.4 MB and its page cache. 0 means 8.
+	Readers int
+}
+
+// Backend keeps one file per generation: <dir>/views/orders-<generation>.db.
+type Backend struct {
+	dir     string
+	options Options
+}
+
+// NewBackend makes a backend of the folder dir; nothing is touched before Open.
+func NewBackend(dir string, o Options) *Backend {
+	if o.Readers == 0 {
+		o.Readers = 8
+	}
+	return &Backend{filepath.Join(dir, "views"), o}
+}
+
+var (
+	_ projections.Backend = (*Backend)(nil)
+	_ projections.Sink    = (*Store)(nil)
+	_ query.Views         = (*Store)(nil)
+)
+
+// Open opens a generation, and makes it, empty, when it is not there. What it
+// returns is a *Store.
+func (b *Backend) Open(ctx context.Context, generation int) (projections.Sink, error) {
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open generation %d: %w", generation, err)
+	}
+	s, err := open(b.file(generation), generation, b.options)
+	if err != nil {
+		return nil, fmt.Errorf("open generation %d: %w", generation, err)
+	}
+	return s, nil
+}
+
+// Drop unlinks the file of a closed generation, and what SQLite keeps beside it.
+func (b *Backend) Drop(ctx context.Context, generation int) error {
+	// The main file goes last: what is left after a crash is dropped again.
+	for _, suffix := range []string{"-shm", "-wal", ""} {
+		if err := os.Remove(b.file(generation) + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("drop generation %d: %w", generation, err)
+		}
+	}
+	return nil
+}
+
+const prefix, suffix = "orders-", ".db"
+
+// Generations lists the files that are there, ascending.
+func (b *Backend) Generations(ctx context.Context) ([]int, error) {
+	entries, err := os.ReadDir(b.dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("list generations: %w", err)
+	}
+	var found []int
+	for _, e := range entries {
+		name, isPrefix := strings.CutPrefix(e.Name(), prefix)
+		name, isSuffix := strings.CutSuffix(name, suffix)
+		if n, err := strconv.Atoi(name); err == nil && isPrefix && isSuffix && strconv.Itoa(n) == name {
+			found = append(found, n)
+		}
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
+func (b *Backend) file(generation int) string {
+	return filepath.Join(b.dir, prefix+strconv.Itoa(generation)+suffix)
+}

@@ -1,0 +1,2 @@
+// Package sqlite keeps the orders projection in SQLite files.
+package sqlite
