@@ -25,12 +25,15 @@ func newPool(size int, closed <-chan struct{}, open func() (*sqlite3.Conn, error
 
 // with runs do on a connection inside one read transaction.
 func (p *pool) with(ctx context.Context, do func(*session) error) (err error) {
-	var c *session
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	select {
 	case <-p.closed:
 		return errClosed
 	default:
 	}
+	var c *session
 	select {
 	case c = <-p.free:
 	case <-p.closed:

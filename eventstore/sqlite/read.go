@@ -158,9 +158,6 @@ func (sc *streamScan) missing() error {
 func (s *Store) ReadAll(ctx context.Context, from eventstore.Position, dir eventstore.Direction, filter eventstore.Filter, limit int) iter.Seq2[eventstore.Record, error] {
 	return func(yield func(eventstore.Record, error) bool) {
 		last, err := s.last(ctx)
-		if s.isClosed() {
-			err = errClosed
-		}
 		if err != nil {
 			yield(eventstore.Record{}, err)
 			return

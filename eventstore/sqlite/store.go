@@ -271,15 +271,18 @@ func (s *Store) Log(context.Context) (eventstore.LogIdentity, error) {
 
 // Head is the position of the last committed event.
 func (s *Store) Head(ctx context.Context) (eventstore.Position, error) {
-	if s.isClosed() {
-		return eventstore.Start, errClosed
-	}
 	last, err := s.last(ctx)
 	return eventstore.At64(last), err
 }
 
 // last is where the log ends; a read-only store asks the file each time.
 func (s *Store) last(ctx context.Context) (last uint64, err error) {
+	if s.isClosed() {
+		return 0, errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
 	if s.writer != nil {
 		return s.position.Load(), nil
 	}
