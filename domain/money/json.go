@@ -1,6 +1,7 @@
 package money
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -26,6 +27,10 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 		*a = Amount{}
 		return nil
 	}
+	if parsed, ok := parseWritten(data); ok {
+		*a = parsed
+		return nil
+	}
 	var raw struct {
 		Amount   *string `json:"amount"`
 		Currency *string `json:"currency"`
@@ -46,4 +51,27 @@ func (a *Amount) UnmarshalJSON(data []byte) error {
 	}
 	*a = parsed
 	return nil
+}
+
+// parseWritten reads exactly the form that MarshalJSON writes, many times faster
+// than the general way, which has the last word on everything else.
+func parseWritten(data []byte) (a Amount, ok bool) {
+	rest, ok := bytes.CutPrefix(data, []byte(`{"amount":"`))
+	if !ok {
+		return a, false
+	}
+	amount, rest, ok := bytes.Cut(rest, []byte(`","currency":"`))
+	if !ok {
+		return a, false
+	}
+	code, ok := bytes.CutSuffix(rest, []byte(`"}`))
+	if !ok {
+		return a, false
+	}
+	c, ok := intern[string(code)]
+	if !ok {
+		return a, false
+	}
+	a, err := Parse(string(amount), c)
+	return a, err == nil
 }
