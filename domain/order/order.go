@@ -122,7 +122,7 @@ type LineChange struct {
 	Line      *Line        `json:"line,omitempty"`
 	LineID    string       `json:"lineId,omitempty"`
 	UnitPrice money.Amount `json:"unitPrice,omitzero"`
-	Quantity  int64        `json:"quantity,omitempty"`
+	Quantity  int64        `json:"quantity,omitzero"`
 }
 
 // Anomaly is a broken business rule that an adopted order came with.

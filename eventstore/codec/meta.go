@@ -56,7 +56,9 @@ func StampMeta(metadata []byte, at time.Time) {
 	if begin < len(before) || string(metadata[begin-len(before):begin]) != before || string(metadata[end:]) != after {
 		panic(fmt.Sprintf("codec: cannot stamp metadata %.400s", metadata))
 	}
-	at.UTC().AppendFormat(metadata[:begin], recordedAtLayout)
+	// AppendFormat may write past its result, so not in place.
+	var text [64]byte
+	copy(metadata[begin:end], at.UTC().AppendFormat(text[:0], recordedAtLayout))
 }
 
 // DecodeMeta reads the metadata of an event. Fields it does not know are passed
