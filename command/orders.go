@@ -2,11 +2,14 @@ package command
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/google/uuid"
 )
 
 // Options of the write side. Store is needed, the rest has defaults.
@@ -25,25 +28,121 @@ type Options struct {
 	AuditEvery int
 }
 
-// Orders handles commands on orders. It may be used by many goroutines.
-type Orders struct {
+func (o *Options) complete() {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.CacheEntries <= 0 {
+		o.CacheEntries = DefaultCacheEntries
+	}
+	if o.SnapshotEvery <= 0 {
+		o.SnapshotEvery = DefaultSnapshotEvery
+	}
+	if o.AuditEvery <= 0 {
+		o.AuditEvery = DefaultAuditEvery
+	}
 }
 
-// New starts the write side. Close it.
-func New(o Options) *Orders { return &Orders{} }
+// Orders handles commands on orders. It may be used by many goroutines.
+type Orders struct {
+	loop loop[order.State, order.Command, order.Event]
+}
 
-// Handle decides cmd on the order and records the outcome.
+// New starts the write side. Close it before the store.
+func New(o Options) *Orders {
+	o.complete()
+	count := &counters{}
+	ns := o.Namespace
+	kept := &snapshots[order.State]{
+		store: o.Snapshots, schema: order.StateSchema, every: o.SnapshotEvery,
+		auditEvery: int64(o.AuditEvery), logger: o.Logger, count: count,
+	}
+	kept.start()
+	return &Orders{loop[order.State, order.Command, order.Event]{
+		decider: order.Decider, store: o.Store, namespace: ns,
+		encode: codec.Encode,
+		decode: func(r eventstore.Record) (order.Event, codec.Meta, error) {
+			e, err := codec.Decode(r, ns)
+			return e.Event, e.Meta, err
+		},
+		clock:     &clock{source: o.Clock},
+		cache:     newCache[aggregate[order.State]](o.CacheEntries),
+		snapshots: kept, count: count,
+	}}
+}
+
+// Handle decides cmd on the order and records the outcome. What the command
+// leaves open is filled in: its business time with now, the ids of new things
+// from the command id, the order's number from its id.
+//
+// It answers a refusal of a rule as *domain.Rejection; ErrFuture, ErrKeyReused,
+// ErrBusy and *PreconditionError as they say; failures of the store as the
+// store's errors. After ErrOutcomeUnknown the same command id may be sent
+// again; after every other error nothing was written.
 func (o *Orders) Handle(ctx context.Context, orderID string, cmd order.Command, req Request) (Result, error) {
-	panic("not built")
+	o.loop.count.commands.Add(1)
+	if !order.ValidID(orderID) {
+		return Result{}, order.ErrID.At("/id")
+	}
+	if req.CommandID == uuid.Nil {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return Result{}, fmt.Errorf("make a command id: %w", err)
+		}
+		req.CommandID = id
+	}
+	stream := o.stream(orderID)
+	now := o.loop.clock.now()
+	cmd = order.WithNumber(order.WithIDs(order.WithTime(cmd, now), entityID(stream, req.CommandID)), orderID)
+	out, err := o.loop.handle(ctx, stream, cmd.Name(), req, func(s order.State) ([]order.Event, error) {
+		if at := order.BusinessTime(cmd); at.After(now) {
+			return nil, fmt.Errorf("%w: %s, it is %s", ErrFuture, at.Format(time.RFC3339Nano), now.Format(time.RFC3339Nano))
+		}
+		return order.Decide(s, cmd)
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	return o.result(orderID, out), nil
+}
+
+func (o *Orders) result(orderID string, out outcome[order.State, order.Event]) Result {
+	r := Result{
+		ID: orderID, Revision: out.revision, Position: out.position, Replayed: out.replayed,
+		State: out.state, Events: make([]codec.Recorded, len(out.facts)),
+	}
+	for i, f := range out.facts {
+		r.Events[i] = codec.Recorded{
+			OrderID: orderID, Revision: f.revision, Position: f.position, EventID: f.id,
+			Type: f.typ, Event: f.event, Meta: f.meta,
+		}
+	}
+	return r
 }
 
 // Load folds the order as it is now; revision -1 when it does not exist.
 func (o *Orders) Load(ctx context.Context, orderID string) (order.State, eventstore.Revision, error) {
-	panic("not built")
+	stream := o.stream(orderID)
+	a, fresh, err := o.loop.load(ctx, stream)
+	if err == nil && !fresh {
+		a, err = o.loop.catchUp(ctx, stream, a)
+	}
+	return a.state, a.revision, err
+}
+
+func (o *Orders) stream(orderID string) string {
+	return o.loop.namespace.Stream(codec.Category, orderID)
 }
 
 // Metrics counts what happened since the start.
-func (o *Orders) Metrics() Metrics { return Metrics{} }
+func (o *Orders) Metrics() Metrics { return o.loop.count.metrics() }
 
-// Close waits for the snapshots that are being written.
-func (o *Orders) Close() error { return nil }
+// Close waits for the snapshots that are being written. Commands may still be
+// handled afterwards, without new snapshots.
+func (o *Orders) Close() error {
+	o.loop.snapshots.close()
+	return nil
+}

@@ -1,0 +1,167 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/docket-orders/docket/eventstore"
+)
+
+// errGap: the tail does not follow what is folded, so that is of no use.
+var errGap = errors.New("events are missing between the folded ones and the tail")
+
+func absent[S any]() aggregate[S] { return aggregate[S]{revision: -1} }
+
+// load folds a stream. fresh is false when the answer comes from the cache and
+// may be behind.
+func (l *loop[S, C, E]) load(ctx context.Context, stream string) (a aggregate[S], fresh bool, err error) {
+	if a, ok := l.cache.get(stream); ok {
+		l.count.cacheHits.Add(1)
+		return a, false, nil
+	}
+	l.count.cacheMisses.Add(1)
+	a, err = l.fromStore(ctx, stream)
+	return a, true, err
+}
+
+// fromStore folds a stream from its snapshot, or from the start.
+func (l *loop[S, C, E]) fromStore(ctx context.Context, stream string) (aggregate[S], error) {
+	last, err := l.lastRevision(ctx, stream)
+	if err != nil || last < 0 {
+		return absent[S](), err
+	}
+	if !l.snapshots.worthwhile(last) {
+		return l.remember(l.replay(ctx, stream, eventstore.EndRevision))(stream)
+	}
+	if a, ok := l.fromSnapshot(ctx, stream); ok {
+		return l.remember(a, nil)(stream)
+	}
+	a, err := l.remember(l.replay(ctx, stream, eventstore.EndRevision))(stream)
+	if err == nil {
+		l.snapshots.save(stream, a)
+	}
+	return a, err
+}
+
+// remember puts what was loaded into the cache.
+func (l *loop[S, C, E]) remember(a aggregate[S], err error) func(stream string) (aggregate[S], error) {
+	return func(stream string) (aggregate[S], error) {
+		if err == nil && a.revision >= 0 {
+			l.cache.put(stream, a.revision, a)
+		}
+		return a, err
+	}
+}
+
+// lastRevision of a stream; -1 when it does not exist.
+func (l *loop[S, C, E]) lastRevision(ctx context.Context, stream string) (eventstore.Revision, error) {
+	for r, err := range l.store.ReadStream(ctx, stream, eventstore.EndRevision, eventstore.Backwards, 1) {
+		if errors.Is(err, eventstore.ErrStreamNotFound) {
+			break
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read the end of %s: %w", stream, err)
+		}
+		return r.Revision, nil
+	}
+	return -1, nil
+}
+
+// fromSnapshot folds snapshot and tail. Whatever is wrong with the snapshot, the
+// log is right: then it is dropped and ok is false.
+func (l *loop[S, C, E]) fromSnapshot(ctx context.Context, stream string) (a aggregate[S], ok bool) {
+	a, ok = l.snapshots.load(ctx, stream)
+	if ok {
+		ok = l.vouch(ctx, stream, a)
+	}
+	if !ok {
+		l.count.snapshotMisses.Add(1)
+		return a, false
+	}
+	l.count.snapshotHits.Add(1)
+	tail, err := l.extend(ctx, stream, a, eventstore.EndRevision)
+	return tail, err == nil
+}
+
+// vouch checks a snapshot against the log: always that its last event is there,
+// and now and then everything.
+func (l *loop[S, C, E]) vouch(ctx context.Context, stream string, a aggregate[S]) bool {
+	found := false
+	for r, err := range l.store.ReadStream(ctx, stream, a.revision, eventstore.Forwards, 1) {
+		if err != nil {
+			return false
+		}
+		found = r.Revision == a.revision && r.ID == a.lastID
+	}
+	if !found {
+		l.snapshots.drop(ctx, stream, "its last event is not in the log")
+		return false
+	}
+	if !l.snapshots.auditDue() {
+		return true
+	}
+	replayed, err := l.replay(ctx, stream, a.revision)
+	if err != nil {
+		return false
+	}
+	l.count.audits.Add(1)
+	if l.snapshots.equal(stream, a, replayed) {
+		return true
+	}
+	l.count.differences.Add(1)
+	l.snapshots.drop(ctx, stream, "it differs from a full replay")
+	return false
+}
+
+// replay folds a stream from its first event up to revision upto.
+func (l *loop[S, C, E]) replay(ctx context.Context, stream string, upto eventstore.Revision) (aggregate[S], error) {
+	return l.extend(ctx, stream, absent[S](), upto)
+}
+
+// catchUp folds what was written to a stream after a.
+func (l *loop[S, C, E]) catchUp(ctx context.Context, stream string, a aggregate[S]) (aggregate[S], error) {
+	if a.revision < 0 {
+		return l.fromStore(ctx, stream)
+	}
+	next, err := l.extend(ctx, stream, a, eventstore.EndRevision)
+	if errors.Is(err, errGap) {
+		// The stream was deleted, and perhaps written anew, since a was folded.
+		l.cache.drop(stream)
+		return l.fromStore(ctx, stream)
+	}
+	return l.remember(next, err)(stream)
+}
+
+// extend folds the events after a, up to revision upto.
+func (l *loop[S, C, E]) extend(ctx context.Context, stream string, a aggregate[S], upto eventstore.Revision) (aggregate[S], error) {
+	owned := false // a.commands may be appended to
+	for r, err := range l.store.ReadStream(ctx, stream, a.revision+1, eventstore.Forwards, 0) {
+		switch {
+		case errors.Is(err, eventstore.ErrStreamNotFound) && a.revision < 0:
+			return a, nil
+		case errors.Is(err, eventstore.ErrStreamNotFound):
+			return a, errGap
+		case err != nil:
+			return a, fmt.Errorf("read %s from %d: %w", stream, a.revision+1, err)
+		case r.Revision > upto:
+			return a, nil
+		case a.revision >= 0 && r.Revision != a.revision+1:
+			return a, errGap
+		}
+		e, meta, err := l.decode(r)
+		if err != nil {
+			return a, err
+		}
+		if !owned {
+			a.commands, owned = a.commands.clone(), true
+		}
+		a.state = l.decider.Evolve(a.state, e)
+		a.revision, a.lastID = r.Revision, r.ID
+		if meta.RecordedAt.After(a.recordedAt) {
+			a.recordedAt = meta.RecordedAt
+		}
+		a.commands = a.commands.add(meta.CommandID, meta.Fingerprint, r.Revision)
+	}
+	return a, nil
+}
