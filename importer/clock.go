@@ -2,15 +2,9 @@ package importer
 
 import "time"
 
-// clock reads times that are written without a zone.
+// clock reads times that are written without a zone; the zero value reads them
+// as UTC.
 type clock struct{ zone *time.Location }
-
-func newClock(zone *time.Location) clock {
-	if zone == nil {
-		zone = time.UTC
-	}
-	return clock{zone}
-}
 
 // moment is an instant of a data set, by the second; the zero value is none.
 type moment struct {
@@ -30,7 +24,7 @@ func (c clock) Read(text string) (moment, bool) {
 	if err != nil || len(text) != len(time.DateTime) {
 		return moment{}, false
 	}
-	if c.zone == time.UTC {
+	if c.zone == nil || c.zone == time.UTC {
 		return moment{unix: wall.Unix(), known: true}, true
 	}
 	// The offsets before and after any change of the clocks nearby.

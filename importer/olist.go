@@ -32,7 +32,7 @@ const (
 // stands for it. Payments carry no time either: that of the approval does.
 func Olist(ctx context.Context, dir string, target Target, opts Options) (Report, error) {
 	report := Report{System: olistSystem}
-	o := &olist{ctx: ctx, dir: dir, opts: opts, report: &report, clock: newClock(opts.Zone),
+	o := &olist{ctx: ctx, dir: dir, opts: opts, report: &report, clock: clock{opts.Zone},
 		texts: newTexts(), ids: map[string]int32{}}
 	for _, read := range []func() error{
 		o.readTitles, o.readCustomers, o.readOrders, o.readItems, o.readPayments,

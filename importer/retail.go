@@ -76,7 +76,7 @@ type retailRow struct {
 
 func importRetail(ctx context.Context, t *table, target Target, opts Options) (Report, error) {
 	report := Report{System: retailSystem}
-	r := &retail{file: t.name, clock: newClock(opts.Zone), invoices: newTexts(), codes: newTexts(), titles: newTexts(),
+	r := &retail{file: t.name, clock: clock{opts.Zone}, invoices: newTexts(), codes: newTexts(), titles: newTexts(),
 		dates: newTexts(), customers: newTexts(), regions: newTexts(), prices: newTexts()}
 	err := t.Each(ctx, opts, &report, func() error { return r.read(t, &report) })
 	if err != nil {
@@ -159,6 +159,7 @@ func (r *retail) document(i int) (document, error) {
 	number := r.invoices.Text(first.invoice)
 	doc := document{id: number, file: r.file, line: int(r.lines[from])}
 	placed := order.Placed{
+		Number:          number,
 		Kind:            order.KindOrder,
 		Source:          &order.Source{System: retailSystem, ID: number},
 		Customer:        order.Customer{ID: r.customers.Text(first.customer)},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/domain"
@@ -221,26 +220,11 @@ func (s *sender) note(update func(*Report)) {
 	}
 }
 
-// sorted is the history in the order in which the domain adopts it.
+// sorted is the history in the order in which the domain adopts it: the placing
+// first, then by business time, ties by stage.
 func sorted(history []order.Event) []order.Event {
-	slices.SortStableFunc(history, func(a, b order.Event) int {
-		return cmp.Or(compareTime(a, b), cmp.Compare(stageOf(a), stageOf(b)))
+	slices.SortStableFunc(history[1:], func(a, b order.Event) int {
+		return cmp.Or(a.OccurredAt().Compare(b.OccurredAt()), cmp.Compare(order.StageOf(a), order.StageOf(b)))
 	})
 	return history
 }
-
-func compareTime(a, b order.Event) int {
-	_, first := a.(order.Placed)
-	_, second := b.(order.Placed)
-	switch {
-	case first && second:
-		return 0
-	case first:
-		return -1
-	case second:
-		return 1
-	}
-	return timeOf(a).Compare(timeOf(b))
-}
-
-func timeOf(e order.Event) time.Time { return e.OccurredAt() }
