@@ -1,0 +1,342 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	json "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/docket-orders/docket/domain/money"
+)
+
+// strict is how every body is read: names match by case, are known and unique;
+// text is valid UTF-8; money is {"amount","currency"} with decimal text; times
+// are RFC 3339.
+var strict = json.JoinOptions(
+	json.RejectUnknownMembers(true),
+	json.MatchCaseInsensitiveNames(false),
+	jsontext.AllowDuplicateNames(false),
+	jsontext.AllowInvalidUTF8(false),
+	json.WithUnmarshalers(json.JoinUnmarshalers(
+		json.UnmarshalFromFunc(decodeMoney),
+		json.UnmarshalFromFunc(decodeTime),
+		json.UnmarshalFromFunc(decodeCurrency),
+	)),
+)
+
+// readBody reads a whole body of the media type, at most limit bytes.
+func readBody(w http.ResponseWriter, r *http.Request, mediaType string, limit int64) ([]byte, error) {
+	empty := r.ContentLength == 0
+	// A DELETE cannot be sent across origins by a form, so it needs no content
+	// type when it has no body; a POST can.
+	if !(empty && r.Method == http.MethodDelete) {
+		if err := wantMediaType(r, mediaType); err != nil {
+			return nil, err
+		}
+	}
+	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return nil, problem("unsupported-media-type", "Content-Encoding %.40q is not taken", enc)
+	}
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, tooLarge(limit)
+	case err != nil:
+		return nil, problem("invalid-body", "the body ended before it was complete").because(err)
+	}
+	return data, nil
+}
+
+func tooLarge(limit int64) *Problem {
+	return problem("body-too-large", "at most %d bytes are taken", limit)
+}
+
+func wantMediaType(r *http.Request, want string) error {
+	values := r.Header.Values("Content-Type")
+	if len(values) != 1 {
+		return problem("unsupported-media-type", "one Content-Type is needed: %s", want)
+	}
+	got, params, err := mime.ParseMediaType(values[0])
+	if err != nil || got != want {
+		return problem("unsupported-media-type", "Content-Type %.80q is not %s", values[0], want)
+	}
+	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return problem("unsupported-media-type", "charset %.40q is not utf-8", charset)
+	}
+	return nil
+}
+
+// decode reads one JSON object into dst, a pointer to a struct. An empty body
+// counts as an empty object.
+func decode(data []byte, dst any) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		data = []byte("{}")
+	}
+	if err := json.Unmarshal(data, dst, strict); err != nil {
+		return decodeProblem(err)
+	}
+	if first := bytes.TrimLeft(data, " \t\r\n"); first[0] != '{' {
+		return problem("invalid-body", "want an object").at("", "want an object")
+	}
+	if pointer, ok := missing(data, reflect.TypeOf(dst).Elem(), ""); ok {
+		return problem("invalid-body", "%s is missing", pointer).at(pointer, "is missing")
+	}
+	return nil
+}
+
+// decodeProblem words an error of the decoder for whoever sent the body, with
+// the place. Nothing of the body is echoed but names.
+func decodeProblem(err error) *Problem {
+	var (
+		syntactic *jsontext.SyntacticError
+		semantic  *json.SemanticError
+		worded    *valueError
+		pointer   string
+		detail    string
+	)
+	switch {
+	case errors.As(err, &semantic):
+		pointer = string(semantic.JSONPointer)
+		switch {
+		case errors.As(err, &worded):
+			detail = worded.detail
+			pointer += worded.below
+		case errors.Is(err, json.ErrUnknownName):
+			detail = "unknown field"
+		case semantic.GoType != nil && semantic.JSONKind != 0:
+			detail = "want " + wordFor(semantic.GoType) + ", not " + kindWord(semantic.JSONKind)
+			if semantic.JSONKind == '0' && semantic.Err != nil {
+				detail = "want " + wordFor(semantic.GoType) + " in range"
+			}
+		default:
+			detail = "the value does not fit"
+		}
+	case errors.As(err, &syntactic):
+		pointer = string(syntactic.JSONPointer)
+		detail = fmt.Sprintf("%v at byte %d", syntactic.Err, syntactic.ByteOffset)
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			detail = "the name is there twice"
+		}
+	default:
+		detail = "not JSON"
+	}
+	p := problem("invalid-body", "%s", detail)
+	if pointer != "" {
+		p.Detail = pointer + ": " + detail
+	}
+	return p.at(pointer, detail)
+}
+
+func wordFor(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Slice:
+		return "an array"
+	default:
+		return "an object"
+	}
+}
+
+func kindWord(k jsontext.Kind) string {
+	switch k {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "true or false"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case '[':
+		return "an array"
+	}
+	return "an object"
+}
+
+// valueError says what is wrong with a value that is well-formed JSON.
+type valueError struct {
+	below  string // pointer below the value
+	detail string
+}
+
+func (e *valueError) Error() string { return e.detail }
+
+const moneyForm = `money is written {"amount":"12.34","currency":"EUR"}`
+
+func decodeMoney(dec *jsontext.Decoder, a *money.Amount) error {
+	if dec.PeekKind() == 'n' {
+		*a = money.Amount{}
+		return dec.SkipValue()
+	}
+	if dec.PeekKind() != '{' {
+		if err := dec.SkipValue(); err != nil {
+			return err
+		}
+		return &valueError{detail: moneyForm}
+	}
+	var raw struct {
+		Amount   *string `json:"amount"`
+		Currency *string `json:"currency"`
+	}
+	if err := json.UnmarshalDecode(dec, &raw); err != nil {
+		return err
+	}
+	if raw.Amount == nil || raw.Currency == nil {
+		return &valueError{detail: moneyForm}
+	}
+	c, err := money.ParseCurrency(*raw.Currency)
+	if err != nil {
+		return &valueError{"/currency", err.Error()}
+	}
+	parsed, err := money.Parse(*raw.Amount, c)
+	if err != nil {
+		return &valueError{"/amount", err.Error()}
+	}
+	*a = parsed
+	return nil
+}
+
+func decodeCurrency(dec *jsontext.Decoder, c *money.Currency) error {
+	text, err := decodeText(dec, "want a currency code such as EUR")
+	if err != nil {
+		return err
+	}
+	if *c, err = money.ParseCurrency(text); err != nil {
+		return &valueError{detail: err.Error()}
+	}
+	return nil
+}
+
+func decodeTime(dec *jsontext.Decoder, t *time.Time) error {
+	if dec.PeekKind() == 'n' {
+		*t = time.Time{}
+		return dec.SkipValue()
+	}
+	text, err := decodeText(dec, timeForm)
+	if err != nil {
+		return err
+	}
+	if *t, err = parseInstant(text); err != nil {
+		return &valueError{detail: err.Error()}
+	}
+	return nil
+}
+
+func decodeText(dec *jsontext.Decoder, want string) (string, error) {
+	if dec.PeekKind() != '"' {
+		if err := dec.SkipValue(); err != nil {
+			return "", err
+		}
+		return "", &valueError{detail: want}
+	}
+	token, err := dec.ReadToken()
+	if err != nil {
+		return "", err
+	}
+	return token.String(), nil
+}
+
+const timeForm = "want a time such as 2018-01-31T12:00:00Z (RFC 3339)"
+
+// parseInstant reads RFC 3339, in UTC, cut to microseconds, the precision that
+// is stored. Years before 1 do not exist; the year 1 is kept for "no time".
+func parseInstant(text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || strings.Contains(text, ",") || len(text) > 40 {
+		return time.Time{}, errors.New(timeForm)
+	}
+	t = t.UTC().Truncate(time.Microsecond)
+	if t.Year() < 1000 || t.Year() > 9999 {
+		return time.Time{}, errors.New(timeForm + ", years 1000 to 9999")
+	}
+	return t, nil
+}
+
+// missing finds the first required field that a body, already decoded into t,
+// does not have. Required is what has neither omitempty nor omitzero.
+func missing(value jsontext.Value, t reflect.Type, pointer string) (string, bool) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case value.Kind() == '{' && t.Kind() == reflect.Struct && !opaque(t):
+		var members map[string]jsontext.Value
+		if json.Unmarshal(value, &members) != nil {
+			return "", false
+		}
+		for _, f := range fieldsOf(t) {
+			member, ok := members[f.name]
+			here := pointer + "/" + f.name
+			if f.required && (!ok || member.Kind() == 'n') {
+				return here, true
+			}
+			if ok {
+				if p, bad := missing(member, f.typ, here); bad {
+					return p, true
+				}
+			}
+		}
+	case value.Kind() == '[' && t.Kind() == reflect.Slice && !opaque(t):
+		var elements []jsontext.Value
+		if json.Unmarshal(value, &elements) != nil {
+			return "", false
+		}
+		for i, e := range elements {
+			if p, bad := missing(e, t.Elem(), pointer+"/"+strconv.Itoa(i)); bad {
+				return p, true
+			}
+		}
+	}
+	return "", false
+}
+
+// field is one JSON member of a struct.
+type field struct {
+	name     string
+	required bool
+	typ      reflect.Type
+}
+
+// fieldsOf lists the JSON members of a struct, those of embedded ones included.
+func fieldsOf(t reflect.Type) []field {
+	var fields []field
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "-" || !f.IsExported() && !f.Anonymous:
+		case f.Anonymous && name == "":
+			fields = append(fields, fieldsOf(f.Type)...)
+		default:
+			fields = append(fields, field{name, !strings.Contains(options, "omit"), f.Type})
+		}
+	}
+	return fields
+}
+
+// opaque types are not looked into: they write themselves.
+func opaque(t reflect.Type) bool {
+	switch t {
+	case reflect.TypeFor[time.Time](), reflect.TypeFor[money.Amount](), reflect.TypeFor[jsontext.Value]():
+		return true
+	}
+	return false
+}

@@ -1,0 +1,131 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/projections"
+)
+
+// metrics are counted in a registry of their own, so that several servers may
+// live in one process.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	commands *prometheus.CounterVec
+	handler  http.Handler
+}
+
+func newMetrics(orders *command.Orders, views *projections.Manager) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "docket_http_requests_total", Help: "Requests answered, by route, method and status.",
+		}, []string{"route", "method", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "docket_http_request_duration_seconds", Help: "Time to the end of the answer.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"route", "method"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "docket_http_requests_in_flight", Help: "Requests being answered.",
+		}),
+		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "docket_commands_total", Help: "Commands, by name and outcome.",
+		}, []string{"command", "outcome"}),
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		m.requests, m.duration, m.inFlight, m.commands,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		parts{orders, views},
+	)
+	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	return m
+}
+
+func (m *metrics) observe(method, route string, status int, took time.Duration) {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions:
+	default:
+		method = "other" // a label that callers cannot fill
+	}
+	if route == "" {
+		route = "none"
+	}
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
+	m.duration.WithLabelValues(route, method).Observe(took.Seconds())
+}
+
+// parts asks the write side and the projection when metrics are collected.
+type parts struct {
+	orders *command.Orders
+	views  *projections.Manager
+}
+
+type partMetric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	of   func(c command.Metrics) int64
+}
+
+func commandMetric(name, help string, of func(c command.Metrics) int64) partMetric {
+	return partMetric{prometheus.NewDesc("docket_command_"+name+"_total", help, nil, nil), prometheus.CounterValue, of}
+}
+
+var (
+	commandMetrics = []partMetric{
+		commandMetric("replays", "Repeated commands that got their first answer.", func(c command.Metrics) int64 { return c.Replays }),
+		commandMetric("conflicts", "Appends that found the order changed.", func(c command.Metrics) int64 { return c.Conflicts }),
+		commandMetric("retries", "Appends repeated because the outcome was unknown.", func(c command.Metrics) int64 { return c.Retries }),
+		commandMetric("cache_hits", "Orders found folded in memory.", func(c command.Metrics) int64 { return c.CacheHits }),
+		commandMetric("cache_misses", "Orders not found folded in memory.", func(c command.Metrics) int64 { return c.CacheMisses }),
+		commandMetric("snapshot_hits", "Loads that began with a snapshot.", func(c command.Metrics) int64 { return c.SnapshotHits }),
+		commandMetric("snapshot_misses", "Loads of long orders without a usable snapshot.", func(c command.Metrics) int64 { return c.SnapshotMisses }),
+		commandMetric("snapshots_written", "Snapshots written.", func(c command.Metrics) int64 { return c.SnapshotsWritten }),
+		commandMetric("snapshot_failures", "Snapshots that could not be written.", func(c command.Metrics) int64 { return c.SnapshotFailures }),
+		commandMetric("snapshots_skipped", "Snapshots left out because the worker was behind.", func(c command.Metrics) int64 { return c.SnapshotsSkipped }),
+		commandMetric("snapshot_audits", "Snapshots compared with a full replay.", func(c command.Metrics) int64 { return c.Audits }),
+		commandMetric("snapshot_audit_differences", "Snapshots that a full replay proved wrong.", func(c command.Metrics) int64 { return c.AuditDifferences }),
+	}
+	lagSeconds = prometheus.NewDesc("docket_projection_lag_seconds", "Age of the first event that is not applied.", []string{"projection", "generation", "state"}, nil)
+	lagEvents  = prometheus.NewDesc("docket_projection_lag_events", "Events read and not yet applied.", []string{"projection", "generation", "state"}, nil)
+	parked     = prometheus.NewDesc("docket_projection_parked_orders", "Orders whose next event could not be applied.", []string{"projection", "generation", "state"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (p parts) Describe(out chan<- *prometheus.Desc) {
+	for _, m := range commandMetrics {
+		out <- m.desc
+	}
+	out <- lagSeconds
+	out <- lagEvents
+	out <- parked
+}
+
+// Collect implements prometheus.Collector. A projection that does not answer in
+// time is left out.
+func (p parts) Collect(out chan<- prometheus.Metric) {
+	counted := p.orders.Metrics()
+	for _, m := range commandMetrics {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.of(counted)))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
+	status, err := p.views.Status(ctx)
+	if err != nil {
+		return
+	}
+	for _, g := range status.Generations {
+		labels := []string{status.Name, strconv.Itoa(g.Generation), g.State}
+		out <- prometheus.MustNewConstMetric(lagSeconds, prometheus.GaugeValue, g.Lag.Age.Seconds(), labels...)
+		out <- prometheus.MustNewConstMetric(lagEvents, prometheus.GaugeValue, float64(g.Lag.Events), labels...)
+		out <- prometheus.MustNewConstMetric(parked, prometheus.GaugeValue, float64(g.Parked), labels...)
+	}
+}

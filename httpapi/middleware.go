@@ -1,0 +1,166 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"time"
+)
+
+// exchange is what is known about one request while it is answered, for the
+// log, the metrics and the problem.
+type exchange struct {
+	traceID     string
+	traceParent string // of this server's part: handed on to what is written
+	correlation string
+	caller      string
+	route       string // pattern, "" when no route matched
+	command     string
+	key         string // idempotency key of a command
+	problem     *Problem
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(ctx context.Context) *exchange {
+	e, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return e
+}
+
+// answer remembers what was sent.
+type answer struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	n, err := a.ResponseWriter.Write(p)
+	a.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// observed wraps everything: it gives the request its trace, turns a panic into
+// an internal error, counts, and writes one log line.
+func (s *server) observed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := s.o.Now()
+		e := newExchange(r)
+		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e))
+		a := &answer{ResponseWriter: w}
+		a.Header().Set("Trace-Id", e.traceID)
+		a.Header().Set("X-Content-Type-Options", "nosniff")
+		if e.correlation != "" {
+			a.Header().Set("X-Correlation-Id", e.correlation)
+		}
+		s.metrics.inFlight.Inc()
+		defer func() {
+			s.metrics.inFlight.Dec()
+			if broken := recover(); broken != nil {
+				if broken == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel of net/http
+					panic(broken)
+				}
+				err := fmt.Errorf("panic: %v\n%s", broken, debug.Stack())
+				if a.status == 0 {
+					writeProblem(a, r, problem("internal", "").because(err))
+				} else {
+					e.problem = problem("internal", "").because(err)
+				}
+			}
+			s.record(r, a, e, s.o.Now().Sub(start))
+		}()
+		next.ServeHTTP(a, r)
+	})
+}
+
+func (s *server) record(r *http.Request, a *answer, e *exchange, took time.Duration) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	s.metrics.observe(r.Method, e.route, a.status, took)
+	level := slog.LevelInfo
+	attrs := []slog.Attr{
+		slog.String("method", r.Method),
+		slog.String("path", r.URL.EscapedPath()),
+		slog.String("route", e.route),
+		slog.Int("status", a.status),
+		slog.Int64("bytes", a.bytes),
+		slog.Float64("ms", float64(took.Microseconds())/1000),
+		slog.String("traceId", e.traceID),
+	}
+	for _, optional := range [][2]string{
+		{"correlationId", e.correlation}, {"caller", e.caller}, {"command", e.command}, {"idempotencyKey", e.key},
+	} {
+		if optional[1] != "" {
+			attrs = append(attrs, slog.String(optional[0], optional[1]))
+		}
+	}
+	if e.problem != nil {
+		attrs = append(attrs, slog.String("code", e.problem.Code))
+		if e.problem.cause != nil {
+			attrs = append(attrs, slog.String("error", e.problem.cause.Error()))
+		}
+		if e.problem.Status == http.StatusInternalServerError {
+			level = slog.LevelError
+		}
+	}
+	s.o.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+var traceParentForm = regexp.MustCompile(`^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$`)
+
+const (
+	noTrace = "00000000000000000000000000000000"
+	noSpan  = "0000000000000000"
+)
+
+// newExchange takes the caller's trace (W3C Trace Context) or begins one, and
+// the caller's correlation id when it is usable.
+func newExchange(r *http.Request) *exchange {
+	e := &exchange{}
+	flags := "00"
+	if m := traceParentForm.FindStringSubmatch(r.Header.Get("Traceparent")); m != nil && m[1] != noTrace && m[2] != noSpan {
+		e.traceID, flags = m[1], m[3]
+	} else {
+		e.traceID = randomHex(16)
+	}
+	e.traceParent = "00-" + e.traceID + "-" + randomHex(8) + "-" + flags
+	if c := r.Header.Get("X-Correlation-Id"); c != "" && len(c) <= 128 && visible(c) {
+		e.correlation = c
+	}
+	return e
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// visible reports whether s has visible ASCII characters only.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x21 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}

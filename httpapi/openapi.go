@@ -1,0 +1,311 @@
+package httpapi
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"path"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	json "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"github.com/docket-orders/docket/domain/money"
+	"github.com/docket-orders/docket/domain/order"
+	"github.com/docket-orders/docket/eventstore"
+)
+
+type object = map[string]any
+
+// headerDocs describes the request headers that routes take.
+var headerDocs = map[string]string{
+	"Idempotency-Key":   "1 to 255 visible ASCII characters. The same key with the same request has one effect and the same answer; without one the server makes a key and answers it.",
+	"If-Match":          `ETag of the order, "17" or "17.g3" (the revision counts), or *.`,
+	"If-None-Match":     "ETag of an earlier answer; 304 when it is still the same.",
+	"Prefer":            "Commands: return=representation. Reads: wait=SECONDS, how long to wait for the Consistency-Token.",
+	"Consistency-Token": "Of a command's answer: the read sees that write, or says that it is not there yet.",
+}
+
+// document is the OpenAPI 3.1 document of the routes. Schemas come from the Go
+// types that are decoded and encoded.
+func document(routes []route, version string) []byte {
+	d := documenter{schemas: object{}}
+	d.schema(reflect.TypeFor[Problem]())
+	paths := object{}
+	for i := range routes {
+		rt := &routes[i]
+		item, ok := paths[rt.path].(object)
+		if !ok {
+			item = object{}
+			paths[rt.path] = item
+		}
+		item[strings.ToLower(rt.method)] = d.operation(rt)
+	}
+	doc := object{
+		"openapi": "3.1.0",
+		"info": object{
+			"title": "docket", "version": cmp.Or(version, "dev"),
+			"description": "Orders as an event log and its views. Every error is application/problem+json with a stable code.",
+			"license":     object{"name": "Apache-2.0", "identifier": "Apache-2.0"},
+		},
+		"paths": paths,
+		"components": object{
+			"schemas": d.schemas,
+			"securitySchemes": object{"key": object{
+				"type": "http", "scheme": "bearer",
+				"description": "An API key; none is needed where the server listens on loopback without a file of keys.",
+			}},
+		},
+	}
+	data, err := json.Marshal(doc, json.Deterministic(true), jsontext.WithIndent("  "))
+	if err != nil {
+		panic(fmt.Sprintf("httpapi: encode the OpenAPI document: %v", err))
+	}
+	return append(data, '\n')
+}
+
+type documenter struct{ schemas object }
+
+func (d *documenter) operation(rt *route) object {
+	op := object{
+		"operationId": operationID(rt), "summary": rt.summary,
+		"tags": []string{strings.Split(strings.TrimPrefix(strings.TrimPrefix(rt.path, "/v1"), "/"), "/")[0]},
+	}
+	var params []object
+	for segment := range strings.SplitSeq(rt.path, "/") {
+		if name, ok := strings.CutPrefix(segment, "{"); ok {
+			params = append(params, object{
+				"name": strings.TrimSuffix(name, "}"), "in": "path", "required": true, "schema": object{"type": "string"},
+			})
+		}
+	}
+	for _, p := range rt.params {
+		params = append(params, p.document())
+	}
+	for _, h := range rt.headers {
+		params = append(params, object{"name": h, "in": "header", "description": headerDocs[h], "schema": object{"type": "string"}})
+	}
+	if params != nil {
+		op["parameters"] = params
+	}
+	op["security"] = []object{}
+	if rt.scope != scopeNone {
+		op["security"] = []object{{"key": []string{string(rt.scope)}}}
+	}
+	if rt.body != nil {
+		content := object{"schema": d.schema(reflect.TypeOf(rt.body))}
+		if rt.example != "" {
+			content["example"] = jsontext.Value(rt.example)
+		}
+		_, none := missing(jsontext.Value("{}"), reflect.TypeOf(rt.body), "")
+		op["requestBody"] = object{
+			"required": none, "content": object{cmp.Or(rt.mediaType, "application/json"): content},
+		}
+	}
+	op["responses"] = d.responses(rt)
+	return op
+}
+
+// responses lists the success and the problems: one response per status, with
+// the codes it may carry.
+func (d *documenter) responses(rt *route) object {
+	schema := d.schema(reflect.TypeOf(rt.answer))
+	success := object{
+		"description": http.StatusText(rt.status),
+		"content":     object{cmp.Or(rt.answerType, "application/json"): object{"schema": schema}},
+	}
+	responses := object{strconv.Itoa(rt.status): success}
+	if _, ok := rt.answer.(CommandAnswer); ok {
+		dry := d.schema(reflect.TypeFor[DryRunAnswer]())
+		if rt.status == http.StatusOK {
+			success["content"] = object{"application/json": object{"schema": object{"anyOf": []any{schema, dry}}}}
+		} else {
+			responses["200"] = object{"description": "With dryRun=true", "content": object{"application/json": object{"schema": dry}}}
+		}
+	}
+	if slices.Contains(rt.headers, "If-None-Match") {
+		responses["304"] = object{"description": http.StatusText(http.StatusNotModified)}
+	}
+	for status, codes := range problemsOf(rt) {
+		// Where a success has the same status as problems, both are told apart by
+		// their media type.
+		response, ok := responses[strconv.Itoa(status)].(object)
+		if !ok {
+			response = object{"description": http.StatusText(status), "content": object{}}
+			responses[strconv.Itoa(status)] = response
+		}
+		response["content"].(object)["application/problem+json"] = object{"schema": object{
+			"allOf": []any{
+				object{"$ref": "#/components/schemas/Problem"},
+				object{"properties": object{"code": object{"enum": codes}}},
+			},
+		}}
+	}
+	if rt.path == "/readyz" {
+		responses["503"] = object{"description": "Nothing can be served", "content": success["content"]}
+	}
+	return responses
+}
+
+// problemsOf lists the codes a route may answer, by status.
+func problemsOf(rt *route) map[int][]string {
+	codes := append([]string{"internal", "wrong-host", "invalid-parameter"}, rt.codes...)
+	if rt.scope != scopeNone {
+		codes = append(codes, "unauthenticated", "forbidden")
+	}
+	byStatus := map[int][]string{}
+	for _, code := range codes {
+		byStatus[statusOf(code)] = append(byStatus[statusOf(code)], code)
+	}
+	if _, ok := rt.answer.(CommandAnswer); ok {
+		for _, rule := range order.Rules() {
+			status := kindStatus[rule.Kind].status
+			byStatus[status] = append(byStatus[status], rule.Code)
+		}
+	}
+	for status, codes := range byStatus {
+		slices.Sort(codes)
+		byStatus[status] = slices.Compact(codes)
+	}
+	return byStatus
+}
+
+// statusOf is the status of a code: of the table, or of the rule.
+func statusOf(code string) int {
+	if row, ok := problemStatus[code]; ok {
+		return row.status
+	}
+	for _, rule := range append(refusals(), order.Rules()...) {
+		if rule.Code == code {
+			return kindStatus[rule.Kind].status
+		}
+	}
+	panic("httpapi: no status for code " + code)
+}
+
+// operationID is the method and what the path names: postOrdersPaymentsCapture.
+func operationID(rt *route) string {
+	id := strings.ToLower(rt.method)
+	byID := false
+	for segment := range strings.SplitSeq(strings.TrimPrefix(rt.path, "/v1"), "/") {
+		byID = strings.HasPrefix(segment, "{")
+		if byID {
+			continue
+		}
+		for word := range strings.FieldsFuncSeq(segment, func(r rune) bool { return r == '-' || r == '.' }) {
+			id += strings.ToUpper(word[:1]) + word[1:]
+		}
+	}
+	if byID {
+		id += "ByID"
+	}
+	return id
+}
+
+func (p param) document() object {
+	schema := object{"type": "string"}
+	switch p.kind {
+	case integer:
+		schema = object{"type": "integer", "minimum": p.min, "maximum": p.max}
+	case boolean:
+		schema = object{"type": "boolean"}
+	case day:
+		schema["format"] = "date"
+	case instant:
+		schema = object{"anyOf": []any{object{"type": "string", "format": "date-time"}, object{"type": "string", "format": "date"}}}
+	case decimal:
+		schema["pattern"] = decimalPattern
+	}
+	if len(p.allowed) > 0 {
+		schema["enum"] = p.allowed
+	}
+	out := object{"name": p.name, "in": "query", "schema": schema}
+	if p.many {
+		out["schema"] = object{"type": "array", "items": schema, "maxItems": maxValues}
+		out["style"], out["explode"] = "form", true
+	}
+	if p.doc != "" {
+		out["description"] = p.doc
+	}
+	return out
+}
+
+const decimalPattern = `^-?[0-9]+(\.[0-9]+)?$`
+
+// schema of a type; structs are named and referred to.
+func (d *documenter) schema(t reflect.Type) object {
+	switch t {
+	case reflect.TypeFor[time.Time]():
+		return object{"type": "string", "format": "date-time"}
+	case reflect.TypeFor[uuid.UUID]():
+		return object{"type": "string", "format": "uuid"}
+	case reflect.TypeFor[eventstore.Position]():
+		return object{"type": "string", "description": "place in the log"}
+	case reflect.TypeFor[money.Currency]():
+		return object{"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217"}
+	case reflect.TypeFor[jsontext.Value]():
+		return object{}
+	case reflect.TypeFor[money.Amount]():
+		d.schemas["Money"] = object{
+			"type": "object", "required": []string{"amount", "currency"}, "additionalProperties": false,
+			"properties": object{
+				"amount":   object{"type": "string", "pattern": decimalPattern},
+				"currency": object{"type": "string", "pattern": "^[A-Z]{3}$"},
+			},
+		}
+		return object{"$ref": "#/components/schemas/Money"}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return d.schema(t.Elem())
+	case reflect.String:
+		return object{"type": "string"}
+	case reflect.Bool:
+		return object{"type": "boolean"}
+	case reflect.Int, reflect.Int64:
+		return object{"type": "integer"}
+	case reflect.Slice:
+		return object{"type": "array", "items": d.schema(t.Elem())}
+	case reflect.Map:
+		if t.Elem().Kind() == reflect.Interface {
+			return object{"type": "object"}
+		}
+		return object{"type": "object", "additionalProperties": d.schema(t.Elem())}
+	case reflect.Struct:
+		return d.structSchema(t)
+	}
+	panic("httpapi: no schema for " + t.String())
+}
+
+func (d *documenter) structSchema(t reflect.Type) object {
+	name := t.Name()
+	if name == "" {
+		return object{"type": "object", "additionalProperties": false}
+	}
+	if pkg := path.Base(t.PkgPath()); pkg != "httpapi" {
+		name = pkg + "." + name
+	}
+	ref := object{"$ref": "#/components/schemas/" + name}
+	if _, ok := d.schemas[name]; ok {
+		return ref
+	}
+	schema := object{"type": "object"}
+	d.schemas[name] = schema // before its fields, which may refer to it
+	properties, required := object{}, []string{}
+	for _, f := range fieldsOf(t) {
+		properties[f.name] = d.schema(f.typ)
+		if f.required {
+			required = append(required, f.name)
+		}
+	}
+	schema["properties"] = properties
+	if len(required) > 0 {
+		schema["required"] = required
+	}
+	return ref
+}

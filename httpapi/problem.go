@@ -1,0 +1,266 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	json "github.com/go-json-experiment/json"
+
+	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/domain"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/query"
+)
+
+// Problem is the body of every error: RFC 9457 with a stable code.
+type Problem struct {
+	Type     string       `json:"type"` // urn:docket:problem:<code>
+	Title    string       `json:"title"`
+	Status   int          `json:"status"`
+	Detail   string       `json:"detail,omitempty"`
+	Instance string       `json:"instance,omitempty"` // path of the request
+	Code     string       `json:"code"`
+	Errors   []FieldError `json:"errors,omitempty"`
+	TraceID  string       `json:"traceId,omitempty"`
+
+	// CurrentRevision of the order, with precondition-failed.
+	CurrentRevision *int64 `json:"currentRevision,omitempty"`
+	// WantedPosition and ReadPosition, with read-model-behind: where the write
+	// is in the log, and how far the view is.
+	WantedPosition string `json:"wantedPosition,omitempty"`
+	ReadPosition   string `json:"readPosition,omitempty"`
+	// RebuildID, with rebuild-running.
+	RebuildID string `json:"rebuildId,omitempty"`
+
+	retryAfter int    // seconds; 0: no header
+	etag       string // of what is there now
+	allow      string // methods, with method-not-allowed
+	cause      error  // for the log only
+}
+
+// FieldError is one place in a request and what is wrong there. Exactly one of
+// Pointer (a JSON Pointer, RFC 6901, into the body), Parameter and Header is
+// set; Pointer is "" for the whole body.
+type FieldError struct {
+	Pointer   *string `json:"pointer,omitempty"`
+	Parameter string  `json:"parameter,omitempty"`
+	Header    string  `json:"header,omitempty"`
+	Detail    string  `json:"detail"`
+}
+
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return p.Title
+	}
+	return p.Title + ": " + p.Detail
+}
+
+func (p *Problem) Unwrap() error { return p.cause }
+
+// problemStatus is the one table from codes to statuses. A refusal whose code is
+// not listed goes by its kind, see kindStatus.
+var problemStatus = map[string]statusTitle{
+	"invalid-body":               {400, "The body is not what this route takes"},
+	"invalid-parameter":          {400, "A query parameter is wrong"},
+	"invalid-header":             {400, "A header is wrong"},
+	"cursor-invalid":             {400, "The cursor cannot be read"},
+	"cursor-of-another-question": {400, "The cursor does not belong to this question"},
+	"token-invalid":              {400, "The consistency token cannot be read"},
+	"unauthenticated":            {401, "A valid API key is needed"},
+	"forbidden":                  {403, "The API key does not allow this"},
+	"wrong-host":                 {403, "The Host header is not this machine's loopback address"},
+	"not-found":                  {404, "There is nothing here"},
+	"method-not-allowed":         {405, "The method is not allowed here"},
+	"rebuild-running":            {409, "A rebuild of this projection is running"},
+	"order-deleted":              {410, "The order was deleted"},
+	"precondition-failed":        {412, "The order is at another revision"},
+	"body-too-large":             {413, "The body is too large"},
+	"change-too-large":           {413, "The change is larger than one append may be"},
+	"unsupported-media-type":     {415, "The content type is not what this route takes"},
+	"key-reused":                 {422, "The idempotency key was used for another request"},
+	"at-in-future":               {422, "The business time is in the future"},
+	"precondition-required":      {428, "If-Match is required"},
+	"internal":                   {500, "Internal error"},
+	"busy":                       {503, "Others change this order right now; nothing was written"},
+	"outcome-unknown":            {503, "It is not known whether this was done; repeat with this key"},
+	"overloaded":                 {503, "Too much work is waiting; nothing was written"},
+	"read-only":                  {503, "The event store does not accept writes"},
+	"read-model-behind":          {503, "The view has not seen that write yet"},
+	"read-model-parked":          {503, "The view cannot follow this order"},
+	"unavailable":                {503, "Not available right now"},
+}
+
+// kindStatus is the status of a refusal by the domain.
+var kindStatus = map[domain.Kind]statusTitle{
+	domain.Invalid:  {422, "The command is not valid"},
+	domain.NotFound: {404, "It names something that is not there"},
+	domain.Conflict: {409, "The order's state does not allow it"},
+}
+
+type statusTitle struct {
+	status int
+	title  string
+}
+
+// problem makes a problem with a code of the table.
+func problem(code, format string, args ...any) *Problem {
+	row, ok := problemStatus[code]
+	if !ok {
+		panic("httpapi: no status for code " + code)
+	}
+	return &Problem{
+		Type: problemType(code), Title: row.title, Status: row.status, Code: code,
+		Detail: fmt.Sprintf(format, args...),
+	}
+}
+
+func problemType(code string) string { return "urn:docket:problem:" + code }
+
+// at points the problem at a place in the body.
+func (p *Problem) at(pointer, detail string) *Problem {
+	p.Errors = append(p.Errors, FieldError{Pointer: &pointer, Detail: detail})
+	return p
+}
+
+func (p *Problem) retry(seconds int) *Problem { p.retryAfter = seconds; return p }
+
+func (p *Problem) because(err error) *Problem { p.cause = err; return p }
+
+// badParameter refuses a query parameter.
+func badParameter(name, format string, args ...any) *Problem {
+	detail := fmt.Sprintf(format, args...)
+	p := problem("invalid-parameter", "%s: %s", name, detail)
+	p.Errors = []FieldError{{Parameter: name, Detail: detail}}
+	return p
+}
+
+// badHeader refuses a header.
+func badHeader(name, format string, args ...any) *Problem {
+	detail := fmt.Sprintf(format, args...)
+	p := problem("invalid-header", "%s: %s", name, detail)
+	p.Errors = []FieldError{{Header: name, Detail: detail}}
+	return p
+}
+
+// problemOf turns any error into what the caller may see. What it does not know
+// is an internal error whose chain stays in the log.
+func problemOf(err error) *Problem {
+	var (
+		known        *Problem
+		rejection    *domain.Rejection
+		precondition *command.PreconditionError
+		behind       *query.BehindError
+	)
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &rejection):
+		return refusal(rejection)
+	case errors.As(err, &precondition):
+		p := problem("precondition-failed", "the order does not exist")
+		if precondition.Current >= 0 {
+			current := int64(precondition.Current)
+			p.Detail = fmt.Sprintf("the order is at revision %d", current)
+			p.CurrentRevision = &current
+			p.etag = etag(current)
+		}
+		return p
+	case errors.Is(err, command.ErrKeyReused):
+		return problem("key-reused", "a key belongs to one request; send this one with a new key")
+	case errors.Is(err, command.ErrFuture):
+		return problem("at-in-future", "%v", command.ErrFuture).at("/at", "must not be in the future")
+	case errors.Is(err, command.ErrBusy):
+		return problem("busy", "repeat the command").retry(1).because(err)
+	case errors.Is(err, eventstore.ErrOutcomeUnknown):
+		return problem("outcome-unknown", "send the same request again with the Idempotency-Key of this answer").retry(1).because(err)
+	case errors.Is(err, eventstore.ErrOverloaded):
+		return problem("overloaded", "repeat the command later").retry(2).because(err)
+	case errors.Is(err, eventstore.ErrReadOnly):
+		return problem("read-only", "an operator has to act first").retry(60).because(err)
+	case errors.Is(err, eventstore.ErrTooLarge):
+		return problem("change-too-large", "%v", eventstore.ErrTooLarge)
+	case errors.Is(err, eventstore.ErrDeleted):
+		return problem("order-deleted", "its id cannot be used again")
+	case errors.As(err, &behind):
+		p := problem("read-model-behind", "%v", behind).retry(1)
+		p.WantedPosition, p.ReadPosition = behind.WantPosition, behind.HavePosition
+		return p
+	case errors.Is(err, query.ErrParked), errors.Is(err, projections.ErrParked):
+		return problem("read-model-parked", "%v", err)
+	case errors.Is(err, query.ErrNotReady), errors.Is(err, projections.ErrClosed):
+		return problem("unavailable", "the views are being opened").retry(1).because(err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return problem("unavailable", "the request was given up before it was answered").retry(1).because(err)
+	}
+	return problem("internal", "").because(err)
+}
+
+// refusal words a rule's no. Fields of the body are JSON Pointers and so begin
+// with a slash; a header's name begins with a capital letter.
+func refusal(r *domain.Rejection) *Problem {
+	row, ok := problemStatus[r.Code]
+	if !ok {
+		row, ok = kindStatus[r.Kind]
+	}
+	if !ok {
+		return problem("internal", "").because(r)
+	}
+	p := &Problem{Type: problemType(r.Code), Title: row.title, Status: row.status, Code: r.Code, Detail: r.Error()}
+	switch {
+	case r.Field == "":
+	case r.Field[0] == '/':
+		p.at(r.Field, r.Error())
+	case r.Field[0] >= 'A' && r.Field[0] <= 'Z':
+		p.Errors = []FieldError{{Header: r.Field, Detail: r.Error()}}
+	default:
+		p.Errors = []FieldError{{Parameter: r.Field, Detail: r.Error()}}
+	}
+	return p
+}
+
+// writeProblem answers a problem. Headers set before (Idempotency-Key) stay.
+func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
+	body := *p
+	if body.Instance == "" {
+		body.Instance = r.URL.EscapedPath()
+	}
+	if e := exchangeOf(r.Context()); e != nil {
+		body.TraceID = e.traceID
+		e.problem = p
+	}
+	h := w.Header()
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
+	}
+	if p.etag != "" {
+		h.Set("ETag", p.etag)
+	}
+	if p.allow != "" {
+		h.Set("Allow", p.allow)
+	}
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="docket"`)
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "application/problem+json")
+	data, err := json.Marshal(body)
+	if err != nil {
+		panic(fmt.Sprintf("httpapi: encode a problem: %v", err))
+	}
+	h.Set("Content-Length", strconv.Itoa(len(data)+1))
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(data, '\n'))
+}
+
+// refusals are those of the read side and of this package, for the document.
+func refusals() []*domain.Rejection {
+	return []*domain.Rejection{
+		query.ErrOrderUnknown, query.ErrCustomerUnknown, query.ErrRevisionUnknown, query.ErrTokenInvalid, query.ErrTokenForeign,
+		query.ErrCursorInvalid, query.ErrCursorQuestion, query.ErrCursorForeign,
+		errNoProjection, errNoRebuild, errNotParked,
+	}
+}

@@ -1,0 +1,225 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/docket-orders/docket/domain/order"
+	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/view"
+)
+
+var dryRunParam = param{name: "dryRun", kind: boolean, doc: "Answer what the command would do, and write nothing."}
+
+// commandCodes are the problems that any command may meet, beside the refusals
+// of its own rules.
+var commandCodes = []string{
+	"invalid-body", "invalid-header", "body-too-large", "unsupported-media-type", "precondition-failed",
+	"precondition-required", "key-reused", "at-in-future", "order-deleted", "change-too-large",
+	"busy", "outcome-unknown", "overloaded", "read-only",
+}
+
+var readCodes = []string{"invalid-header", "token-invalid", "token-foreign", "read-model-behind", "read-model-parked", "unavailable"}
+
+var readHeaders = []string{"Consistency-Token", "Prefer"}
+
+var (
+	statuses = []string{string(order.StatusPlaced), string(order.StatusConfirmed), string(order.StatusCancelled)}
+
+	paymentStatuses = []string{
+		string(order.PaymentStatusNone), string(order.PaymentStatusAuthorised), string(order.PaymentStatusPartiallyPaid),
+		string(order.PaymentStatusPaid), string(order.PaymentStatusOverpaid), string(order.PaymentStatusPartiallyRefunded),
+		string(order.PaymentStatusRefunded),
+	}
+
+	fulfilmentStatuses = []string{
+		string(order.FulfilmentStatusNone), string(order.FulfilmentStatusPartiallyShipped), string(order.FulfilmentStatusShipped),
+		string(order.FulfilmentStatusPartiallyDelivered), string(order.FulfilmentStatusDelivered),
+		string(order.FulfilmentStatusPartiallyReturned), string(order.FulfilmentStatusReturned),
+	}
+
+	kinds = []string{string(order.KindOrder), string(order.KindCreditNote), string(order.KindAdjustment)}
+
+	sorts = []string{"placedAt", "-placedAt", "updatedAt", "-updatedAt", "total", "-total", "number", "-number"}
+)
+
+var (
+	limitParam  = param{name: "limit", kind: integer, min: 1, max: query.MaxLimit, doc: "Orders on a page; 50 when absent."}
+	cursorParam = param{name: "cursor", doc: "next of the page before. Filters and sort must stay the same."}
+)
+
+var listParams = []param{
+	{name: "status", many: true, allowed: statuses},
+	{name: "paymentStatus", many: true, allowed: paymentStatuses},
+	{name: "fulfilmentStatus", many: true, allowed: fulfilmentStatuses},
+	{name: "kind", many: true, allowed: kinds},
+	{name: "source", many: true, doc: "System the order was taken over from."},
+	{name: "customer", many: true, doc: "Id of the customer."},
+	{name: "tag", many: true},
+	{name: "anomaly", many: true, doc: "Kind of anomaly."},
+	{name: "currency", many: true, doc: "ISO 4217 code."},
+	{name: "country", many: true},
+	{name: "state", many: true},
+	{name: "sku", many: true, doc: "SKU of a line in force."},
+	{name: "placedFrom", kind: instant, doc: "Included."},
+	{name: "placedTo", kind: instant, doc: "Excluded."},
+	{name: "deliveredFrom", kind: instant, doc: "Included."},
+	{name: "deliveredTo", kind: instant, doc: "Excluded."},
+	{name: "updatedFrom", kind: instant, doc: "Included."},
+	{name: "updatedTo", kind: instant, doc: "Excluded."},
+	{name: "minTotal", kind: decimal, doc: "Of totals.grand, included; wants one currency."},
+	{name: "maxTotal", kind: decimal, doc: "Of totals.grand, included; wants one currency."},
+	{name: "q", doc: "Words that must all be there: whole words, without regard to case and accents."},
+	{name: "sort", allowed: sorts, doc: "-placedAt when absent; ties by id. total wants one currency."},
+	limitParam, cursorParam,
+	{name: "facets", many: true, allowed: query.Facets, doc: "Count the values of these fields over all orders that match."},
+	{name: "total", kind: boolean, doc: "false leaves the total out."},
+}
+
+// routes is the whole contract.
+var routes = []route{
+	{
+		method: "POST", path: "/v1/orders", scope: ScopeWrite, summary: "Place an order",
+		params: []param{dryRunParam}, headers: []string{"Idempotency-Key", "If-Match", "Prefer"},
+		body: PlaceBody{}, status: http.StatusCreated, answer: CommandAnswer{}, codes: commandCodes, handle: (*server).place,
+		example: `{"customer":{"id":"c-17","name":"Ana Prado","email":"ana@example.com"},"currency":"EUR",` +
+			`"lines":[{"id":"1","sku":"MUG-RED","title":"Red mug","quantity":2,"unitPrice":{"amount":"7.50","currency":"EUR"}}],` +
+			`"shipping":{"amount":"4.90","currency":"EUR"},` +
+			`"shippingAddress":{"name":"Ana Prado","street":"Rua 1","postalCode":"1000-001","city":"Lisboa","country":"PT"},` +
+			`"tags":["web"],"metadata":{"channel":"shop"}}`,
+	},
+	commandRoute[order.Confirm]("POST", "/v1/orders/{id}/confirm", "Confirm the order", `{}`, nil),
+	commandRoute[order.AddPayment]("POST", "/v1/orders/{id}/payments", "Authorise or capture a payment",
+		`{"method":"card","amount":{"amount":"19.90","currency":"EUR"},"reference":"ch_1","capture":true}`, nil),
+	commandRoute("POST", "/v1/orders/{id}/payments/{pid}/capture", "Capture what was authorised",
+		`{"amount":{"amount":"10.00","currency":"EUR"}}`,
+		func(c *order.CapturePayment, r *request) { c.PaymentID = r.PathValue("pid") }),
+	commandRoute("POST", "/v1/orders/{id}/payments/{pid}/void", "Give up what is authorised", `{"reason":"out of stock"}`,
+		func(c *order.VoidPayment, r *request) { c.PaymentID = r.PathValue("pid") }),
+	commandRoute("POST", "/v1/orders/{id}/payments/{pid}/fail", "The provider refused", `{"reason":"card expired"}`,
+		func(c *order.FailPayment, r *request) { c.PaymentID = r.PathValue("pid") }),
+	commandRoute[order.Dispatch]("POST", "/v1/orders/{id}/shipments", "Send a parcel; without lines, everything that has not left",
+		`{"lines":[{"lineId":"1","quantity":1}],"carrier":"DHL","trackingNumber":"JD014600003828"}`, nil),
+	commandRoute("POST", "/v1/orders/{id}/shipments/{sid}", "Correct carrier and tracking number",
+		`{"carrier":"UPS","trackingNumber":"1Z999"}`,
+		func(c *order.UpdateShipment, r *request) { c.ShipmentID = r.PathValue("sid") }),
+	commandRoute("POST", "/v1/orders/{id}/shipments/{sid}/deliver", "The parcel arrived", `{}`,
+		func(c *order.Deliver, r *request) { c.ShipmentID = r.PathValue("sid") }),
+	commandRoute[order.RequestReturn]("POST", "/v1/orders/{id}/returns", "Ask to send units back",
+		`{"lines":[{"lineId":"1","quantity":1}],"reason":"too small"}`, nil),
+	commandRoute("POST", "/v1/orders/{id}/returns/{rid}/receive", "What came back, and how it looked",
+		`{"lines":[{"lineId":"1","quantity":1,"condition":"opened"}]}`,
+		func(c *order.ReceiveReturn, r *request) { c.ReturnID = r.PathValue("rid") }),
+	commandRoute("POST", "/v1/orders/{id}/returns/{rid}/reject", "Refuse the return", `{"reason":"worn"}`,
+		func(c *order.RejectReturn, r *request) { c.ReturnID = r.PathValue("rid") }),
+	commandRoute[order.GrantRefund]("POST", "/v1/orders/{id}/refunds", "Grant a refund",
+		`{"paymentId":"p1","amount":{"amount":"7.50","currency":"EUR"},"reason":"damaged"}`, nil),
+	commandRoute("POST", "/v1/orders/{id}/refunds/{fid}/complete", "The money went back", `{"reference":"re_1"}`,
+		func(c *order.CompleteRefund, r *request) { c.RefundID = r.PathValue("fid") }),
+	commandRoute("POST", "/v1/orders/{id}/refunds/{fid}/fail", "The refund failed", `{"reason":"account closed"}`,
+		func(c *order.FailRefund, r *request) { c.RefundID = r.PathValue("fid") }),
+	commandRoute[order.PlaceHold]("POST", "/v1/orders/{id}/holds", "Hold the order back", `{"reason":"fraud check"}`, nil),
+	commandRoute("DELETE", "/v1/orders/{id}/holds/{hid}", "Release a hold", `{"reason":"checked"}`,
+		func(c *order.ReleaseHold, r *request) { c.HoldID = r.PathValue("hid") }),
+	commandRoute("POST", "/v1/orders/{id}/notes", "Add a note", `{"text":"Called the customer."}`,
+		func(c *order.AddNote, r *request) { c.Author = r.who.name }),
+	commandRoute[order.ProposeEdit]("POST", "/v1/orders/{id}/edits", "Propose a change of lines",
+		`{"changes":[{"op":"quantity","lineId":"1","quantity":3}],"reason":"one more"}`, nil),
+	commandRoute("POST", "/v1/orders/{id}/edits/{eid}/confirm", "Carry the edit out", `{}`,
+		func(c *order.ConfirmEdit, r *request) { c.EditID = r.PathValue("eid") }),
+	commandRoute("POST", "/v1/orders/{id}/edits/{eid}/decline", "Drop the edit", `{"reason":"too late"}`,
+		func(c *order.DeclineEdit, r *request) { c.EditID = r.PathValue("eid") }),
+	commandRoute[order.Cancel]("POST", "/v1/orders/{id}/cancel", "Cancel the order, or units of it",
+		`{"reason":"changed my mind"}`, nil),
+	commandRoute[order.ChangeShippingAddress]("PUT", "/v1/orders/{id}/shipping-address", "Change where parcels go",
+		`{"address":{"name":"Ana Prado","street":"Rua 2","postalCode":"1000-002","city":"Lisboa","country":"PT"}}`, nil),
+	commandRoute[order.SetTags]("PUT", "/v1/orders/{id}/tags", "Replace the tags", `{"tags":["gift","web"]}`, nil),
+	commandRoute[order.SetMetadata]("PUT", "/v1/orders/{id}/metadata", "Replace the metadata", `{"metadata":{"channel":"phone"}}`, nil),
+
+	{
+		method: "POST", path: "/v1/adoptions", scope: ScopeWrite,
+		summary: "Take over orders with their history; one order, or one part of one, per line, and one answer per line",
+		body:    AdoptionLine{}, mediaType: "application/x-ndjson", status: http.StatusOK, answer: AdoptionAnswer{},
+		answerType: "application/x-ndjson", codes: []string{"unsupported-media-type"}, handle: (*server).adopt,
+		example: `{"id":"536365","last":true,"history":[{"type":"OrderPlaced","data":{"number":"536365","kind":"order",` +
+			`"source":{"system":"shop","id":"536365"},"customer":{"id":"17850"},"currency":"GBP",` +
+			`"lines":[{"id":"1","sku":"85123A","title":"HEART T-LIGHT HOLDER","quantity":6,"unitPrice":{"amount":"2.55","currency":"GBP"}}],` +
+			`"shipping":{"amount":"0.00","currency":"GBP"},"discount":{"amount":"0.00","currency":"GBP"},"tax":{"amount":"0.00","currency":"GBP"},` +
+			`"at":"2010-12-01T08:26:00Z"}}]}`,
+	},
+
+	{
+		method: "GET", path: "/v1/orders", scope: ScopeRead, summary: "Find orders", params: listParams, headers: readHeaders,
+		status: http.StatusOK, answer: ListAnswer{}, handle: (*server).listOrders,
+		codes: append([]string{"cursor-invalid", "cursor-of-another-question", "cursor-foreign"}, readCodes...),
+	},
+	{
+		method: "GET", path: "/v1/orders/{id}", scope: ScopeRead, summary: "One order",
+		params:  []param{{name: "include", many: true, allowed: []string{"actions"}, doc: "Add what may be done now."}},
+		headers: append([]string{"If-None-Match"}, readHeaders...), status: http.StatusOK, answer: OrderAnswer{},
+		codes: append([]string{query.ErrOrderUnknown.Code}, readCodes...), handle: (*server).getOrder,
+	},
+	{
+		method: "GET", path: "/v1/orders/{id}/actions", scope: ScopeRead, summary: "What may be done to the order now",
+		status: http.StatusOK, answer: ActionsAnswer{}, codes: []string{order.ErrUnknown.Code}, handle: (*server).getActions,
+	},
+	{
+		method: "GET", path: "/v1/customers/{id}", scope: ScopeRead, summary: "One customer, with totals", headers: readHeaders,
+		status: http.StatusOK, answer: view.CustomerSummary{},
+		codes: append([]string{query.ErrCustomerUnknown.Code}, readCodes...), handle: (*server).getCustomer,
+	},
+	{
+		method: "GET", path: "/v1/customers/{id}/orders", scope: ScopeRead, summary: "A customer's orders, newest first",
+		params: []param{limitParam, cursorParam}, headers: readHeaders, status: http.StatusOK, answer: ListAnswer{},
+		codes:  append([]string{query.ErrCustomerUnknown.Code, "cursor-invalid", "cursor-of-another-question", "cursor-foreign"}, readCodes...),
+		handle: (*server).getCustomerOrders,
+	},
+	{
+		method: "GET", path: "/v1/stats", scope: ScopeRead, summary: "Sums over orders, per currency",
+		params: []param{
+			{name: "from", kind: day, doc: "First day orders were placed on, UTC."},
+			{name: "to", kind: day, doc: "Last day, included."},
+			{name: "top", kind: integer, min: 1, max: 100, doc: "So many products by units and by amount; only without from and to."},
+		},
+		headers: readHeaders, status: http.StatusOK, answer: view.Stats{}, codes: readCodes, handle: (*server).getStats,
+	},
+
+	{
+		method: "GET", path: "/v1/projections", scope: ScopeOperate, summary: "The projections and their generations",
+		status: http.StatusOK, answer: ProjectionsAnswer{}, handle: (*server).listProjections,
+	},
+	{
+		method: "POST", path: "/v1/projections/{name}/rebuilds", scope: ScopeOperate,
+		summary: "Build a new generation from the whole log and switch to it", body: struct{}{}, example: `{}`,
+		status: http.StatusAccepted, answer: RebuildAnswer{},
+		codes:  []string{"invalid-body", "unsupported-media-type", "body-too-large", "rebuild-running", errNoProjection.Code},
+		handle: (*server).startRebuild,
+	},
+	{
+		method: "GET", path: "/v1/projections/{name}/rebuilds/{rid}", scope: ScopeOperate, summary: "A rebuild that was asked for here",
+		status: http.StatusOK, answer: RebuildAnswer{}, codes: []string{errNoProjection.Code, errNoRebuild.Code}, handle: (*server).getRebuild,
+	},
+	{
+		method: "GET", path: "/v1/projections/{name}/parked", scope: ScopeOperate, summary: "Orders the view cannot follow",
+		status: http.StatusOK, answer: ParkedAnswer{}, codes: []string{errNoProjection.Code}, handle: (*server).listParked,
+	},
+	{
+		method: "POST", path: "/v1/projections/{name}/parked/{stream}/retry", scope: ScopeOperate,
+		summary: "Apply a parked order's stream again", body: struct{}{}, example: `{}`, status: http.StatusOK, answer: RetryAnswer{},
+		codes:  []string{"invalid-body", "unsupported-media-type", "body-too-large", "read-model-parked", errNoProjection.Code, errNotParked.Code},
+		handle: (*server).retryParked,
+	},
+
+	{method: "GET", path: "/healthz", summary: "The process lives", status: http.StatusOK, answer: HealthAnswer{}, handle: (*server).healthz},
+	{
+		method: "GET", path: "/readyz", summary: "What the process can serve; 503 with the same body when that is nothing",
+		status: http.StatusOK, answer: ReadyAnswer{}, handle: (*server).readyz,
+	},
+	{
+		method: "GET", path: "/metrics", scope: ScopeOperate, summary: "Metrics for Prometheus", status: http.StatusOK,
+		answer: "", answerType: "text/plain", handle: (*server).getMetrics,
+	},
+	{
+		method: "GET", path: "/openapi.json", summary: "This document", status: http.StatusOK, answer: map[string]any{},
+		handle: (*server).getOpenAPI,
+	},
+}

@@ -1,0 +1,206 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	json "github.com/go-json-experiment/json"
+
+	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/query"
+)
+
+// Options of the handler. Orders, Query, Projections, Store and Log are needed.
+type Options struct {
+	Orders      *command.Orders
+	Query       *query.Service
+	Projections *projections.Manager
+	Store       eventstore.Store // asked for its head, to tell whether it lives
+	Log         eventstore.LogIdentity
+
+	Keys   Keys   // nil: no key is needed, only this machine is spoken to
+	RunKey string // a key for everything, of this run only; empty: none
+
+	// Lifetime ends what goes on after its request: rebuilds. Nil: never.
+	Lifetime context.Context
+	Logger   *slog.Logger // nil: silent
+	Version  string       // of the program
+	Now      func() time.Time
+
+	RequireIfMatch bool // commands on an order without If-Match are refused
+
+	MaxBody         int64         // bytes of a command; 0: 1 MiB
+	MaxAdoptionLine int           // bytes of one line of an adoption; 0: 4 MiB
+	AdoptionWorkers int           // orders adopted at once by one request; 0: 16
+	AdoptionIdle    time.Duration // a stream of adoptions that stands still so long is ended; 0: 1 minute
+	MaxWait         time.Duration // longest wait for a consistency token; 0: 30 s
+	CommandTimeout  time.Duration // a command takes no longer; 0: 30 s
+}
+
+type server struct {
+	o          Options
+	routes     []route
+	runKeyHash []byte
+	metrics    *metrics
+	rebuilds   rebuilds
+	openapi    []byte
+	caughtUp   atomic.Bool // with everything that was in the log at the start
+}
+
+// New makes the handler. It begins to wait for the views to catch up with the
+// log as it is now; until then /readyz says no. Its goroutines end with
+// Options.Lifetime.
+func New(o Options) http.Handler {
+	o.Lifetime = cmp.Or[context.Context](o.Lifetime, context.Background())
+	o.MaxBody = cmp.Or(o.MaxBody, 1<<20)
+	o.MaxAdoptionLine = cmp.Or(o.MaxAdoptionLine, 4<<20)
+	o.AdoptionWorkers = cmp.Or(o.AdoptionWorkers, 16)
+	o.AdoptionIdle = cmp.Or(o.AdoptionIdle, time.Minute)
+	o.MaxWait = cmp.Or(o.MaxWait, 30*time.Second)
+	o.CommandTimeout = cmp.Or(o.CommandTimeout, 30*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &server{o: o, routes: routes}
+	if o.RunKey != "" {
+		s.runKeyHash = []byte(HashKey(o.RunKey))
+	}
+	s.metrics = newMetrics(o.Orders, o.Projections)
+	s.openapi = document(s.routes, o.Version)
+	go s.awaitStart()
+	return s.observed(s.mux())
+}
+
+// route is one method on one path. The table of them is what is served, what is
+// checked, and what is documented.
+type route struct {
+	method, path string
+	scope        Scope
+	summary      string
+	params       []param
+	headers      []string // taken, beside the ones of every route; see headerDocs
+	body         any      // a zero value of what is decoded; nil for no body
+	mediaType    string   // of the body; "" is application/json
+	example      string   // of a body
+	status       int      // of success
+	answer       any      // a zero value of what is answered
+	answerType   string   // "" is application/json
+	codes        []string // problems of its own; common ones are added
+	handle       func(*server, http.ResponseWriter, *request) error
+}
+
+// request is a request that was authenticated and whose query was checked.
+type request struct {
+	*http.Request
+	*exchange
+	route *route
+	who   caller
+	query values
+}
+
+// mux serves the table. Paths are registered without a method, so that what is
+// not there or not allowed is answered as a problem too.
+func (s *server) mux() http.Handler {
+	mux := http.NewServeMux()
+	byPath := map[string]map[string]*route{}
+	for i := range s.routes {
+		rt := &s.routes[i]
+		if byPath[rt.path] == nil {
+			byPath[rt.path] = map[string]*route{}
+		}
+		byPath[rt.path][rt.method] = rt
+	}
+	for pattern, methods := range byPath {
+		allow := allowed(methods)
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			rt := methods[r.Method]
+			switch {
+			case rt == nil && r.Method == http.MethodHead && methods[http.MethodGet] != nil:
+				rt = methods[http.MethodGet] // net/http drops the body
+			case rt == nil && r.Method == http.MethodOptions:
+				w.Header().Set("Allow", allow)
+				w.WriteHeader(http.StatusNoContent)
+				return
+			case rt == nil:
+				p := problem("method-not-allowed", "allowed are %s", allow)
+				p.allow = allow
+				writeProblem(w, r, p)
+				return
+			}
+			if err := s.serve(w, r, rt); err != nil {
+				writeProblem(w, r, problemOf(err))
+			}
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would redirect a path with // or /../ in it.
+		clean := r.URL.Path != "" && path.Clean(r.URL.Path) == r.URL.Path
+		if _, pattern := mux.Handler(r); !clean || pattern == "" {
+			writeProblem(w, r, problem("not-found", "no such path; see /openapi.json"))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func allowed(methods map[string]*route) string {
+	names := []string{http.MethodOptions}
+	for m := range methods {
+		names = append(names, m)
+		if m == http.MethodGet {
+			names = append(names, http.MethodHead)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func (s *server) serve(w http.ResponseWriter, r *http.Request, rt *route) error {
+	e := exchangeOf(r.Context())
+	e.route = rt.path
+	who, err := s.authenticate(r, rt.scope)
+	if err != nil {
+		return err
+	}
+	e.caller = who.name
+	q, err := checkQuery(r.URL.RawQuery, rt.params)
+	if err != nil {
+		return err
+	}
+	return rt.handle(s, w, &request{Request: r, exchange: e, route: rt, who: who, query: q})
+}
+
+// writeJSON answers a value.
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	data, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		return fmt.Errorf("encode %T: %w", v, err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(data)+1))
+	w.WriteHeader(status)
+	_, _ = bytes.NewBuffer(append(data, '\n')).WriteTo(w) // the caller may have gone
+	return nil
+}
+
+// etag of an order at a revision.
+func etag(revision int64) string { return `"` + strconv.FormatInt(revision, 10) + `"` }
