@@ -1,0 +1,144 @@
+// Command facts imports both public data sets with docket, as a user does, and
+// asks the HTTP API for every figure of facts.json, which was computed from the
+// same files by something else. It fails on any difference, and without the
+// data.
+//
+//	go run ./internal/facts -data DIR [-docket PATH]
+//
+// Each set is imported three times over two folders: order by order, once more
+// (which must add nothing), and interleaved in business time, whose views must
+// equal those of the first in everything but position and updatedAt.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+func main() {
+	data := flag.String("data", "", "folder with the data sets and facts.json")
+	binary := flag.String("docket", "", "docket to check; built when not given")
+	flag.Parse()
+	if *data == "" || flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ok, err := run(ctx, *data, *binary)
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "facts:", err)
+		os.Exit(1)
+	case !ok:
+		os.Exit(1)
+	}
+}
+
+// set is one data set: how it is imported, and what is asked afterwards.
+type set struct {
+	name  string // in facts.json
+	args  []string
+	rows  func(f facts) (int, error) // rows the import must read
+	check func(c *check, s *server, seen *walked)
+}
+
+func run(ctx context.Context, data, binary string) (bool, error) {
+	known, err := readFacts(filepath.Join(data, "facts.json"))
+	if err != nil {
+		return false, err
+	}
+	retailFile := filepath.Join(data, "uci_online_retail.csv.gz")
+	for _, needed := range []string{retailFile, filepath.Join(data, "olist_orders_dataset.csv.gz")} {
+		if _, err := os.Stat(needed); err != nil {
+			return false, fmt.Errorf("the data sets are needed: %w", err)
+		}
+	}
+	scratch, err := os.MkdirTemp("", "docket-facts-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(scratch)
+	if binary == "" {
+		binary = filepath.Join(scratch, "docket")
+		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/docket")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return false, fmt.Errorf("build docket: %w\n%s", err, out)
+		}
+	}
+	good := true
+	for _, s := range []set{
+		{"olist", []string{"import", "olist", "--dir", data}, olistRows, checkOlist},
+		{"uci_online_retail", []string{"import", "online-retail", "--file", retailFile}, retailRows, checkRetail},
+	} {
+		c := &check{set: s.name, facts: known[s.name]}
+		if err := s.run(ctx, binary, filepath.Join(scratch, s.name), c); err != nil {
+			return false, fmt.Errorf("%s: %w", s.name, err)
+		}
+		good = c.print(os.Stdout) && good
+	}
+	return good, nil
+}
+
+func (s set) run(ctx context.Context, binary, dir string, c *check) error {
+	plain, woven := dir+"-plain", dir+"-interleaved"
+	first, err := runImport(ctx, binary, plain, s.args...)
+	if err != nil {
+		return err
+	}
+	again, err := runImport(ctx, binary, plain, s.args...)
+	if err != nil {
+		return err
+	}
+	other, err := runImport(ctx, binary, woven, append(s.args, "--interleave")...)
+	if err != nil {
+		return err
+	}
+	for _, i := range []struct {
+		name string
+		imported
+	}{{"import", first}, {"second import", again}, {"import --interleave", other}} {
+		fmt.Printf("%-20s %-18s %6.1f s, at most %d MB resident, %d events written, %.0f bytes of log and %.0f of views on disk per event\n",
+			s.name, i.name, i.took.Seconds(), i.peak>>20, i.report.Events,
+			float64(i.log)/float64(max(first.report.Events, 1)), float64(i.views)/float64(max(first.report.Events, 1)))
+	}
+	rows, err := s.rows(c.facts)
+	if err != nil {
+		return err
+	}
+	c.equal("rows read", rows, first.rows())
+	c.equal("rows refused", 0, first.report.RefusedCount)
+	c.equal("orders made by the import", first.report.Orders, first.report.Made)
+	c.equal("events of the second import", 0, again.report.Events)
+	c.equal("orders the second import found", first.report.Orders, again.report.AlreadyThere)
+	c.equal("events of the interleaved import", first.report.Events, other.report.Events)
+
+	one, err := serve(ctx, binary, plain)
+	if err != nil {
+		return err
+	}
+	defer one.stop()
+	two, err := serve(ctx, binary, woven)
+	if err != nil {
+		return err
+	}
+	defer two.stop()
+	start := time.Now()
+	seen, different, err := walk(ctx, one, two)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-20s walked %d orders of both in %.1f s\n", s.name, seen.orders, time.Since(start).Seconds())
+	c.equal("events in the views (revisions)", first.report.Events, seen.events)
+	c.equal("orders that differ when interleaved", 0, different)
+	s.check(c, one, seen)
+	return c.failed
+}
