@@ -3,7 +3,6 @@ package projections
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
@@ -48,7 +47,7 @@ func Apply(doc view.Order, e codec.Recorded) view.Order {
 		doc.Edits = change(doc.Edits, event.EditID, editID, func(edit *view.Edit) {
 			edit.Status, edit.At = "confirmed", event.At
 		})
-		doc = totalled(edited(doc, event.Lines))
+		doc = fulfilled(totalled(edited(doc, event.Lines)))
 	case order.EditDeclined:
 		doc.Edits = change(doc.Edits, event.EditID, editID, func(edit *view.Edit) {
 			edit.Status, edit.At = "declined", event.At
@@ -77,9 +76,12 @@ func Apply(doc view.Order, e codec.Recorded) view.Order {
 	case order.PaymentCaptured:
 		doc = paymentCaptured(doc, event)
 	case order.PaymentFailed:
-		doc = paymentEnded(doc, event.PaymentID, event.Method, "failed", event.Reason, event.At)
+		doc = paymentFailed(doc, event)
 	case order.PaymentVoided:
-		doc = paymentEnded(doc, event.PaymentID, "", "voided", event.Reason, event.At)
+		doc.Payments = change(doc.Payments, event.PaymentID, paymentID, func(p *view.Payment) {
+			p.Status, p.Reason, p.At = "voided", event.Reason, event.At
+		})
+		doc = settled(doc)
 	case order.ShipmentDispatched:
 		doc = dispatched(doc, event)
 	case order.ShipmentUpdated:
@@ -113,17 +115,20 @@ func Apply(doc view.Order, e codec.Recorded) view.Order {
 		}
 	case order.RefundCompleted:
 		doc.Refunds = change(doc.Refunds, event.RefundID, refundID, func(r *view.Refund) {
-			r.Status, r.Reference, r.At = "completed", event.Reference, event.At
+			if r.Status == "granted" {
+				r.Status, r.Reference, r.At = "completed", event.Reference, event.At
+			}
 		})
 		doc = settled(doc)
 	case order.RefundFailed:
 		doc.Refunds = change(doc.Refunds, event.RefundID, refundID, func(r *view.Refund) {
-			r.Status, r.At = "failed", event.At
-			if event.Reason != "" {
-				r.Reason = event.Reason
+			if r.Status == "granted" {
+				r.Status, r.At = "failed", event.At
+				if event.Reason != "" {
+					r.Reason = event.Reason
+				}
 			}
 		})
-		doc = settled(doc)
 	case order.LinesCancelled:
 		doc = totalled(fulfilled(linesCancelled(doc, event)))
 	case order.Cancelled:
@@ -235,30 +240,37 @@ func linesCancelled(doc view.Order, e order.LinesCancelled) view.Order {
 			LineID: q.LineID, SKU: l.SKU, Quantity: q.Quantity, Reason: e.Reason, At: e.At,
 		})
 	}
-	// A line all of whose units are off is no longer in force.
-	doc.Lines = slices.DeleteFunc(lines, func(l view.Line) bool { return l.Quantity == 0 })
+	// A line of which nothing is left is no longer in force.
+	doc.Lines = slices.DeleteFunc(lines, func(l view.Line) bool {
+		return l.Quantity == 0 && l.Shipped == 0 && slices.ContainsFunc(e.Lines, func(q order.LineQuantity) bool { return q.LineID == l.ID })
+	})
 	doc.CancelledLines = cancelled
 	doc.Totals.Discount, doc.Totals.Tax = e.Discount, e.Tax
 	return doc
 }
 
 func paymentAuthorised(doc view.Order, e order.PaymentAuthorised) view.Order {
-	if i := index(doc.Payments, e.PaymentID, paymentID); i < 0 {
+	if index(doc.Payments, e.PaymentID, paymentID) < 0 {
 		doc.Payments = with(doc.Payments, view.Payment{
-			ID: e.PaymentID, Method: e.Method, Status: "authorised", Authorised: e.Amount,
+			ID: e.PaymentID, Method: e.Method, Status: "authorised",
 			Captured: money.Zero(e.Amount.Currency()), Reference: e.Reference, At: e.At,
 		})
-	} else if doc.Payments[i].Authorised.IsZero() {
-		// The capture was recorded before what it captured.
-		doc.Payments = change(doc.Payments, e.PaymentID, paymentID, func(p *view.Payment) { p.Authorised = e.Amount })
 	}
+	doc.Payments = change(doc.Payments, e.PaymentID, paymentID, func(p *view.Payment) {
+		p.Authorised = e.Amount
+		if p.Status == "captured" && p.Captured.Cmp(p.Authorised) < 0 {
+			p.Status = "authorised" // the capture came first, and took only a part
+		}
+	})
 	return settled(doc)
 }
 
 func paymentCaptured(doc view.Order, e order.PaymentCaptured) view.Order {
 	if index(doc.Payments, e.PaymentID, paymentID) < 0 {
 		zero := money.Zero(e.Amount.Currency())
-		doc.Payments = with(doc.Payments, view.Payment{ID: e.PaymentID, Method: e.Method, Authorised: zero, Captured: zero})
+		doc.Payments = with(doc.Payments, view.Payment{
+			ID: e.PaymentID, Status: "authorised", Authorised: zero, Captured: zero,
+		})
 	}
 	doc.Payments = change(doc.Payments, e.PaymentID, paymentID, func(p *view.Payment) {
 		p.Captured, p.At = p.Captured.Add(e.Amount), e.At
@@ -268,26 +280,23 @@ func paymentCaptured(doc view.Order, e order.PaymentCaptured) view.Order {
 		if e.Reference != "" {
 			p.Reference = e.Reference
 		}
-		switch {
-		case p.Captured.Cmp(p.Authorised) >= 0:
+		if p.Status == "authorised" && p.Captured.Cmp(p.Authorised) >= 0 {
 			p.Status = "captured"
-		case p.Status == "":
-			p.Status = "authorised"
 		}
 	})
 	return settled(doc)
 }
 
-func paymentEnded(doc view.Order, id, method, status, reason string, at time.Time) view.Order {
-	if index(doc.Payments, id, paymentID) < 0 {
-		zero := money.Zero(doc.Currency)
-		if doc.Currency == "" {
-			zero = money.Amount{}
+func paymentFailed(doc view.Order, e order.PaymentFailed) view.Order {
+	if index(doc.Payments, e.PaymentID, paymentID) < 0 {
+		none := money.Amount{}
+		if doc.Currency != "" {
+			none = money.Zero(doc.Currency)
 		}
-		doc.Payments = with(doc.Payments, view.Payment{ID: id, Method: method, Authorised: zero, Captured: zero})
+		doc.Payments = with(doc.Payments, view.Payment{ID: e.PaymentID, Method: e.Method, Authorised: none, Captured: none})
 	}
-	doc.Payments = change(doc.Payments, id, paymentID, func(p *view.Payment) {
-		p.Status, p.Reason, p.At = status, reason, at
+	doc.Payments = change(doc.Payments, e.PaymentID, paymentID, func(p *view.Payment) {
+		p.Status, p.Reason, p.At = "failed", e.Reason, e.At
 	})
 	return settled(doc)
 }
@@ -442,7 +451,7 @@ func notNil[T any](list []T) []T {
 	return list
 }
 
-// lineIndex finds lines by id; of lines with the same id, the first.
+// lineIndex finds lines by id; of lines with the same id, the last.
 type lineIndex struct {
 	lines []view.Line
 	byID  map[string]int // only where looking through is slower
@@ -452,7 +461,7 @@ func indexLines(lines []view.Line) lineIndex {
 	x := lineIndex{lines: lines}
 	if len(lines) > 16 {
 		x.byID = make(map[string]int, len(lines))
-		for i := len(lines) - 1; i >= 0; i-- {
+		for i := range lines {
 			x.byID[lines[i].ID] = i
 		}
 	}
@@ -464,7 +473,7 @@ func (x lineIndex) find(id string) (int, bool) {
 		i, ok := x.byID[id]
 		return i, ok
 	}
-	for i := range x.lines {
+	for i := len(x.lines) - 1; i >= 0; i-- {
 		if x.lines[i].ID == id {
 			return i, true
 		}

@@ -42,7 +42,9 @@ func Contributions(doc view.Order) Contribution {
 		}
 	}
 	c.Methods = merged(c.Methods, func(a, b MethodSum) int { return cmp.Compare(a.Method, b.Method) },
-		func(sum *MethodSum, m MethodSum) { sum.Payments, sum.Captured = sum.Payments+m.Payments, sum.Captured+m.Captured })
+		func(sum *MethodSum, m MethodSum) {
+			sum.Payments, sum.Captured = sum.Payments+m.Payments, sum.Captured+m.Captured
+		})
 	return c
 }
 

@@ -8,20 +8,21 @@ import (
 	"github.com/docket-orders/docket/view"
 )
 
-// totalled sums the lines in force: rounded once, what rounding added kept
-// exactly.
+// totalled adds up the lines in force, by the rule of the domain.
 func totalled(doc view.Order) view.Order {
 	if doc.Kind == "" {
-		return doc // no currency yet: the placing event will come back here
+		return doc // no currency yet: the placing event comes back here
 	}
-	exact := money.Zero(doc.Currency)
+	lines := make([]order.Line, len(doc.Lines))
 	for i := range doc.Lines {
-		exact = exact.Add(doc.Lines[i].Total)
+		lines[i].Quantity, lines[i].UnitPrice = doc.Lines[i].Quantity, doc.Lines[i].UnitPrice
 	}
 	t := &doc.Totals
-	t.Items = exact.Rounded()
-	t.Rounding = t.Items.Sub(exact)
-	t.Grand = t.Items.Add(t.Shipping).Sub(t.Discount).Add(t.Tax)
+	sums, err := order.TotalsOf(lines, t.Shipping, t.Discount, t.Tax)
+	if err != nil {
+		panic("projections: totals of order " + doc.ID + ": " + err.Error())
+	}
+	t.Items, t.Rounding, t.Grand = sums.Items, sums.Rounding, sums.Grand
 	return settled(doc)
 }
 
@@ -33,12 +34,11 @@ func settled(doc view.Order) view.Order {
 		paid = money.Zero(doc.Currency)
 		refunded = paid
 	}
-	authorised, captured := false, false
+	open := false
 	for i := range doc.Payments {
 		p := &doc.Payments[i]
 		paid = paid.Add(p.Captured)
-		authorised = authorised || p.Status == "authorised"
-		captured = captured || p.Status == "captured"
+		open = open || p.Status == "authorised" && p.Authorised.Cmp(p.Captured) > 0
 	}
 	for i := range doc.Refunds {
 		if r := &doc.Refunds[i]; r.Status == "completed" {
@@ -46,67 +46,33 @@ func settled(doc view.Order) view.Order {
 		}
 	}
 	doc.Totals.Paid, doc.Totals.Refunded = paid, refunded
-	doc.PaymentStatus = string(paymentStatus(doc.Totals.Grand, paid, refunded, authorised))
+	doc.PaymentStatus = string(order.PaymentStatusOf(paid, refunded, doc.Totals.Grand, open))
 	return doc
 }
 
-func paymentStatus(grand, paid, refunded money.Amount, authorised bool) order.PaymentStatus {
-	switch {
-	case paid.Sign() <= 0 && authorised:
-		return order.PaymentStatusAuthorised
-	case paid.Sign() <= 0:
-		return order.PaymentStatusNone
-	case refunded.Sign() > 0 && refunded.Cmp(paid) >= 0:
-		return order.PaymentStatusRefunded
-	case refunded.Sign() > 0:
-		return order.PaymentStatusPartiallyRefunded
-	case paid.Cmp(grand) < 0:
-		return order.PaymentStatusPartiallyPaid
-	case paid.Cmp(grand) > 0:
-		return order.PaymentStatusOverpaid
-	}
-	return order.PaymentStatusPaid
-}
-
-// fulfilled says how far the units in force have come.
+// fulfilled says how far the units in force have come. Units that came back had
+// arrived: deliveredAt does not look at returns.
 func fulfilled(doc view.Order) view.Order {
-	var quantity, shipped, arrived, back int64
+	units := make([]order.Units, len(doc.Lines))
 	for i := range doc.Lines {
 		l := &doc.Lines[i]
-		quantity, shipped, arrived, back = quantity+l.Quantity, shipped+l.Shipped, arrived+l.Delivered, back+l.Returned
+		units[i] = order.Units{Ordered: l.Quantity, Shipped: l.Shipped, Delivered: l.Delivered, Returned: l.Returned}
 	}
-	doc.FulfilmentStatus = string(fulfilmentStatus(quantity, shipped, arrived, back))
-	doc.DeliveredAt = nil
-	if fulfilmentStatus(quantity, shipped, arrived, 0) == order.FulfilmentStatusDelivered {
-		doc.DeliveredAt = lastArrival(doc.Shipments)
-	}
-	return doc
-}
-
-func fulfilmentStatus(quantity, shipped, delivered, returned int64) order.FulfilmentStatus {
-	switch {
-	case returned > 0 && returned >= quantity:
-		return order.FulfilmentStatusReturned
-	case returned > 0:
-		return order.FulfilmentStatusPartiallyReturned
-	case delivered > 0 && delivered >= quantity:
-		return order.FulfilmentStatusDelivered
-	case delivered > 0:
-		return order.FulfilmentStatusPartiallyDelivered
-	case shipped > 0 && shipped >= quantity:
-		return order.FulfilmentStatusShipped
-	case shipped > 0:
-		return order.FulfilmentStatusPartiallyShipped
-	}
-	return order.FulfilmentStatusNone
-}
-
-func lastArrival(shipments []view.Shipment) *time.Time {
-	var last *time.Time
-	for i := range shipments {
-		if at := shipments[i].DeliveredAt; at != nil && (last == nil || at.After(*last)) {
-			last = at
+	arrived, last := 0, (*time.Time)(nil)
+	for i := range doc.Shipments {
+		if at := doc.Shipments[i].DeliveredAt; at != nil {
+			if arrived++; last == nil || at.After(*last) {
+				last = at
+			}
 		}
 	}
-	return last
+	doc.FulfilmentStatus = string(order.FulfilmentStatusOf(units, len(doc.Shipments), arrived))
+	for i := range units {
+		units[i].Returned = 0
+	}
+	doc.DeliveredAt = nil
+	if order.FulfilmentStatusOf(units, len(doc.Shipments), arrived) == order.FulfilmentStatusDelivered {
+		doc.DeliveredAt = last
+	}
+	return doc
 }

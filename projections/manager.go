@@ -3,11 +3,16 @@ package projections
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/view"
+	"github.com/google/uuid"
 )
 
 // Name of the projection.
@@ -47,94 +52,479 @@ type Options struct {
 	Clock     func() time.Time
 }
 
+// bigLog is the number of events from which an empty generation is built by
+// spilling rather than by following the log.
+const bigLog = 5000
+
 // Manager keeps the projection's generations: it feeds the live one, rebuilds,
 // switches, and tells who waits. All methods may be called from many
-// goroutines.
-type Manager struct{ options Options }
+// goroutines; Run once.
+type Manager struct {
+	Options
+	registry registry
+
+	started  chan struct{} // closed when live is set
+	failed   chan error    // what ended a feeder
+	feeders  sync.WaitGroup
+	running  context.Context // of Run; set before started is closed
+	rebuilds chan struct{}   // holds the token of the one rebuild
+
+	mu        sync.Mutex
+	live      *generation
+	revision  eventstore.Expected // of the registry's last event
+	progress  *Progress           // of the rebuild that runs
+	lastError string              // of the last rebuild
+	waiters   map[string][]chan struct{}
+}
+
+// generation is one open generation. feeder is nil while it is frozen or being
+// built.
+type generation struct {
+	number, version int
+	applier         *applier
+	feeder          *feeder
+	stop            context.CancelFunc
+}
 
 // NewManager prepares a manager; Run starts it.
-func NewManager(o Options) *Manager { return &Manager{options: o} }
+func NewManager(o Options) *Manager {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Owner == "" {
+		o.Owner = uuid.NewString()
+	}
+	m := &Manager{
+		Options: o, registry: newRegistry(o.Store, o.Namespace),
+		started: make(chan struct{}), failed: make(chan error, 1), rebuilds: make(chan struct{}, 1),
+		waiters: map[string][]chan struct{}{},
+	}
+	m.rebuilds <- struct{}{}
+	return m
+}
 
 // Run opens the live generation and feeds it until ctx ends (then it returns
 // nil) or something fails that waiting does not cure: an event that this
-// program does not know, a lost lane.
-func (m *Manager) Run(ctx context.Context) error { return nil }
+// program does not know, a lost lane. A generation that another version built,
+// or that belongs to another epoch of the log, answers frozen while its
+// successor is built. When Run returns, all generations are closed.
+func (m *Manager) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer m.closeAll()
+	defer m.feeders.Wait()
+	defer stop()
+	if err := m.start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("projection %s: %w", Name, err)
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-m.failed:
+		return fmt.Errorf("projection %s: %w", Name, err)
+	}
+}
+
+func (m *Manager) closeAll() {
+	m.mu.Lock()
+	g := m.live
+	m.live = nil
+	m.mu.Unlock()
+	if g != nil {
+		if err := g.applier.sink.Close(); err != nil {
+			m.Logger.Warn("generation not closed cleanly", "generation", g.number, "error", err)
+		}
+	}
+}
+
+func (m *Manager) start(ctx context.Context) error {
+	if m.SpillDir == "" {
+		return errors.New("no folder for the temporary files of a rebuild")
+	}
+	if err := removeSpilled(m.SpillDir); err != nil {
+		return err
+	}
+	live, revision, err := m.registry.live(ctx)
+	if err != nil {
+		return err
+	}
+	if live.Generation == 0 {
+		live = switched{Generation: 1, Version: Version, At: m.Clock()}
+		if err := m.registry.makeLive(ctx, live, eventstore.NoStream); err != nil {
+			return err
+		}
+		revision = eventstore.At(0)
+	}
+	if err := m.dropOthers(ctx, live.Generation); err != nil {
+		return err
+	}
+	log, err := m.Store.Log(ctx)
+	if err != nil {
+		return fmt.Errorf("identify log: %w", err)
+	}
+	g, err := m.open(ctx, live.Generation, live.Version)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.live, m.revision, m.running = g, revision, ctx
+	m.mu.Unlock()
+	// Nobody rebuilds before it is decided what becomes of this generation.
+	<-m.rebuilds
+	close(m.started)
+	decided := sync.OnceFunc(func() { m.rebuilds <- struct{}{} })
+	defer decided()
+
+	lanes, err := g.applier.sink.Checkpoints(ctx)
+	if err != nil {
+		return fmt.Errorf("read checkpoints: %w", err)
+	}
+	if live.Version != Version || !ofLog(lanes, log) {
+		m.Logger.Info("views are rebuilt", "generation", live.Generation, "version", live.Version, "now", Version)
+		decided()
+		m.feeders.Go(func() { m.succeed(ctx) })
+		return nil
+	}
+	lanes, err = claim(ctx, g.applier.sink, m.Owner)
+	if err != nil {
+		return err
+	}
+	if lowest(lanes) == eventstore.Start {
+		big, err := m.logIsBig(ctx)
+		if err != nil {
+			return err
+		}
+		if big {
+			err := build(ctx, g.applier, lanes, log, m.SpillDir, Progress{Generation: g.number}, m.report(nil))
+			m.endReport(nil)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	m.feed(g, lanes, log)
+	return nil
+}
+
+// succeed rebuilds until it works: the live generation cannot be fed.
+func (m *Manager) succeed(ctx context.Context) {
+	var pause backoff
+	for {
+		err := m.Rebuild(ctx, nil)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if final(err) {
+			m.fail(err)
+			return
+		}
+		m.Logger.Warn("rebuild failed, trying again", "error", err)
+		if pause.wait(ctx) != nil {
+			return
+		}
+	}
+}
+
+func (m *Manager) fail(err error) {
+	select {
+	case m.failed <- err:
+	default: // one is enough
+	}
+}
+
+// dropOthers removes generations that an unfinished rebuild or switch left.
+func (m *Manager) dropOthers(ctx context.Context, live int) error {
+	numbers, err := m.Backend.Generations(ctx)
+	if err != nil {
+		return fmt.Errorf("list generations: %w", err)
+	}
+	for _, n := range numbers {
+		if n != live {
+			if err := m.Backend.Drop(ctx, n); err != nil {
+				return fmt.Errorf("drop generation %d: %w", n, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Manager) open(ctx context.Context, number, version int) (*generation, error) {
+	sink, err := m.Backend.Open(ctx, number)
+	if err != nil {
+		return nil, fmt.Errorf("open generation %d: %w", number, err)
+	}
+	a := &applier{
+		sink: sink, store: m.Store, namespace: m.Namespace, moved: m.wake,
+		logger: m.Logger.With("projection", Name, "generation", number),
+	}
+	if err := a.loadParked(ctx); err != nil {
+		sink.Close()
+		return nil, err
+	}
+	return &generation{number: number, version: version, applier: a}, nil
+}
+
+// ofLog reports whether the checkpoints were made on this log and epoch.
+func ofLog(lanes []Checkpoint, log eventstore.LogIdentity) bool {
+	for _, c := range lanes {
+		if c.Position != eventstore.Start && c.Log != log {
+			return false
+		}
+	}
+	return true
+}
+
+// claim makes owner the owner of all lanes. A lane whose token moves meanwhile
+// is being claimed by somebody else: that is tried a few times only.
+func claim(ctx context.Context, sink Sink, owner string) ([]Checkpoint, error) {
+	const attempts = 3
+	for attempt := 1; ; attempt++ {
+		lanes, err := sink.Checkpoints(ctx)
+		for i := 0; i < len(lanes) && err == nil; i++ {
+			lanes[i], err = sink.Claim(ctx, i, owner, lanes[i].Token)
+		}
+		if err == nil {
+			return lanes, nil
+		}
+		if attempt == attempts || !errors.Is(err, ErrLaneLost) {
+			return nil, fmt.Errorf("claim lanes: %w", err)
+		}
+	}
+}
+
+func (m *Manager) logIsBig(ctx context.Context) (bool, error) {
+	n := 0
+	for _, err := range m.Store.ReadAll(ctx, eventstore.Start, eventstore.Forwards, m.orders(), bigLog) {
+		if err != nil {
+			return false, fmt.Errorf("read log: %w", err)
+		}
+		n++
+	}
+	return n == bigLog, nil
+}
+
+func (m *Manager) orders() eventstore.Filter {
+	return eventstore.Filter{Prefixes: []string{m.Namespace.Prefix(codec.Category)}}
+}
+
+// feed starts the feeder of a generation, for as long as Run runs.
+func (m *Manager) feed(g *generation, lanes []Checkpoint, log eventstore.LogIdentity) {
+	ctx, stop := context.WithCancel(m.running)
+	f := newFeeder(g.applier, lanes, log, m.Clock)
+	m.mu.Lock()
+	g.feeder, g.stop = f, stop
+	m.mu.Unlock()
+	m.feeders.Go(func() {
+		defer stop()
+		if err := f.run(ctx); err != nil {
+			if now, _ := m.generation(); now == g {
+				m.fail(err)
+			}
+		}
+	})
+}
+
+// generation is the live one and its feeder; nil before Run has opened it, and
+// a nil feeder while it is frozen or being built.
+func (m *Manager) generation() (*generation, *feeder) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.live == nil {
+		return nil, nil
+	}
+	return m.live, m.live.feeder
+}
 
 // Started returns when Live has an answer.
-func (m *Manager) Started(ctx context.Context) error { return nil }
+func (m *Manager) Started(ctx context.Context) error {
+	select {
+	case <-m.started:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Live is the generation that answers questions, and its number; nil and 0
-// before Run has opened it. It may be closed by a switch at any time: see
-// Backend.
-func (m *Manager) Live() (Sink, int) { return nil, 0 }
+// before Run has opened it and after Run has returned. It may be closed by a
+// switch at any time: see Backend.
+func (m *Manager) Live() (Sink, int) {
+	g, _ := m.generation()
+	if g == nil {
+		return nil, 0
+	}
+	return g.applier.sink, g.number
+}
 
 // Wait returns when the live generation has the order at revision or later;
 // ErrParked at once when the order is parked before that revision.
 func (m *Manager) Wait(ctx context.Context, orderID string, revision eventstore.Revision) error {
-	return nil
+	if err := m.Started(ctx); err != nil {
+		return err
+	}
+	for {
+		// Waiting begins before looking, so that nothing happens between.
+		moved := m.await(orderID)
+		g, _ := m.generation()
+		if g == nil {
+			return ErrClosed
+		}
+		if p, ok := g.applier.parkedOrder(orderID); ok && p.Revision <= int64(revision) {
+			m.giveUp(orderID, moved)
+			return fmt.Errorf("%w: event %d: %s", ErrParked, p.Revision, p.Reason)
+		}
+		docs, err := g.applier.sink.Documents(ctx, []string{orderID})
+		if doc, ok := docs[orderID]; ok && doc.Revision >= int64(revision) {
+			m.giveUp(orderID, moved)
+			return nil
+		}
+		if now, _ := m.generation(); errors.Is(err, ErrClosed) && now != g {
+			m.giveUp(orderID, moved)
+			continue // a switch came between
+		}
+		if err != nil {
+			m.giveUp(orderID, moved)
+			return fmt.Errorf("wait for order %s: %w", orderID, err)
+		}
+		select {
+		case <-moved:
+		case <-m.running.Done():
+			return ErrClosed
+		case <-ctx.Done():
+			m.giveUp(orderID, moved)
+			return ctx.Err()
+		}
+	}
+}
+
+func (m *Manager) await(orderID string) chan struct{} {
+	moved := make(chan struct{})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waiters[orderID] = append(m.waiters[orderID], moved)
+	return moved
+}
+
+func (m *Manager) giveUp(orderID string, moved chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	left := slices.DeleteFunc(m.waiters[orderID], func(c chan struct{}) bool { return c == moved })
+	if len(left) == 0 {
+		delete(m.waiters, orderID)
+	} else {
+		m.waiters[orderID] = left
+	}
+}
+
+// wake lets those who wait for these orders look again.
+func (m *Manager) wake(orderIDs []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.waiters) == 0 {
+		return
+	}
+	for _, id := range orderIDs {
+		for _, moved := range m.waiters[id] {
+			close(moved)
+		}
+		delete(m.waiters, id)
+	}
 }
 
 // CaughtUp returns when everything that was in the log at the call is applied
 // or parked.
-func (m *Manager) CaughtUp(ctx context.Context) error { return nil }
+func (m *Manager) CaughtUp(ctx context.Context) error {
+	if err := m.Started(ctx); err != nil {
+		return err
+	}
+	target, err := m.lastEvent(ctx)
+	if err != nil {
+		return err
+	}
+	return m.reach(ctx, target)
+}
+
+// lastEvent is the position of the last event of an order. The head itself may
+// be another stream's, about which a subscription need not tell.
+func (m *Manager) lastEvent(ctx context.Context) (eventstore.Position, error) {
+	for r, err := range m.Store.ReadAll(ctx, eventstore.End, eventstore.Backwards, m.orders(), 1) {
+		if err != nil {
+			return eventstore.Start, fmt.Errorf("read end of log: %w", err)
+		}
+		return r.Position, nil
+	}
+	return eventstore.Start, nil
+}
+
+// reach waits for the live generation, whichever it is by then.
+func (m *Manager) reach(ctx context.Context, target eventstore.Position) error {
+	for {
+		changed := m.await("") // no order has this id: told of switches only
+		g, f := m.generation()
+		if g == nil {
+			return ErrClosed
+		}
+		if f != nil {
+			m.giveUp("", changed)
+			err := f.reach(ctx, target)
+			if now, _ := m.generation(); now == g || err == nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-changed:
+		case <-m.running.Done():
+			return ErrClosed
+		case <-ctx.Done():
+			m.giveUp("", changed)
+			return ctx.Err()
+		}
+	}
+}
 
 // ParkedOrder says whether and why an order is parked in the live generation.
-func (m *Manager) ParkedOrder(id string) (view.Degraded, bool) { return view.Degraded{}, false }
+func (m *Manager) ParkedOrder(id string) (view.Degraded, bool) {
+	g, _ := m.generation()
+	if g == nil {
+		return view.Degraded{}, false
+	}
+	p, ok := g.applier.parkedOrder(id)
+	return view.Degraded{Reason: p.Reason, Revision: p.Revision}, ok
+}
 
 // Parked lists the parked orders of the live generation by order id.
-func (m *Manager) Parked(ctx context.Context) ([]Parked, error) { return nil, nil }
+func (m *Manager) Parked(ctx context.Context) ([]Parked, error) {
+	if err := m.Started(ctx); err != nil {
+		return nil, err
+	}
+	g, _ := m.generation()
+	if g == nil {
+		return nil, ErrClosed
+	}
+	return g.applier.allParked(), nil
+}
 
 // Retry applies a parked order's stream again from the log. It fails with
-// ErrParked when the order stays parked.
-func (m *Manager) Retry(ctx context.Context, orderID string) error { return nil }
-
-// Rebuild makes a new generation from the whole log, beside the live one, and
-// switches to it. progress, which may be nil, is called now and then from one
-// goroutine. A failure leaves the live generation as it is.
-func (m *Manager) Rebuild(ctx context.Context, progress func(Progress)) error { return nil }
-
-// Status of the projection.
-func (m *Manager) Status(ctx context.Context) (Status, error) { return Status{}, nil }
-
-// Lag of the live generation.
-func (m *Manager) Lag(ctx context.Context) (Lag, error) { return Lag{}, nil }
-
-// Status is what operators see of the projection.
-type Status struct {
-	Name        string             `json:"name"`
-	Version     int                `json:"version"` // of this program
-	Generations []GenerationStatus `json:"generations"`
-	Rebuild     *Progress          `json:"rebuild,omitempty"` // while one runs
-	// LastRebuildError is why the last rebuild failed, empty when it did not.
-	LastRebuildError string `json:"lastRebuildError,omitempty"`
-}
-
-// GenerationStatus is one generation.
-type GenerationStatus struct {
-	Generation int                 `json:"generation"`
-	Version    int                 `json:"version"`
-	State      string              `json:"state"` // live, frozen or building
-	Position   eventstore.Position `json:"position"`
-	CaughtUp   bool                `json:"caughtUp"`
-	Parked     int                 `json:"parked"`
-	Lag        Lag                 `json:"lag"`
-	Problem    string              `json:"problem,omitempty"` // what keeps it from moving
-}
-
-// Lag is how far a generation is behind the log. It is zero when nothing is
-// left to apply.
-type Lag struct {
-	Events int64 `json:"events"` // read and not yet applied
-	// Age is now minus recordedAt of the first event that is not applied.
-	Age time.Duration `json:"ageNanoseconds"`
-}
-
-// Progress of a rebuild. Phases: reading, folding, following, switched.
-type Progress struct {
-	Generation int                 `json:"generation"`
-	Phase      string              `json:"phase"`
-	Events     int64               `json:"events"` // read so far
-	Orders     int64               `json:"orders"` // documents written so far
-	Position   eventstore.Position `json:"position"`
-	Head       eventstore.Position `json:"head"` // of the log at the start
+// ErrParked when the order stays parked; an order that is not parked is fine.
+func (m *Manager) Retry(ctx context.Context, orderID string) error {
+	if err := m.Started(ctx); err != nil {
+		return err
+	}
+	for {
+		g, f := m.generation()
+		if f == nil {
+			return ErrRebuilding
+		}
+		err := f.retryOrder(ctx, orderID)
+		if now, _ := m.generation(); errors.Is(err, ErrClosed) && now != g && now != nil {
+			continue // a switch came between
+		}
+		return err
+	}
 }

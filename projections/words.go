@@ -77,7 +77,7 @@ func appendWords(words []string, text string) []string {
 		// that most words are parts of the text itself.
 		return splitASCII(words, strings.ToLower(text))
 	}
-	for word := range strings.FieldsFuncSeq(folded(text), func(r rune) bool {
+	for word := range strings.FieldsFuncSeq(foldText(text), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r)
 	}) {
 		if strings.ContainsFunc(word, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
@@ -114,10 +114,10 @@ func isASCII(s string) bool {
 	return true
 }
 
-// folded is text in NFKC, case-folded, without the marks U+0300 to U+036F. What
+// foldText is text in NFKC, case-folded, without the marks U+0300 to U+036F. What
 // folding writes anew is taken apart and stripped once more, so that folding
 // again changes nothing.
-func folded(text string) string {
+func foldText(text string) string {
 	text = stripped(norm.NFKD.String(text))
 	text = cases.Fold().String(text)
 	return norm.NFKC.String(stripped(norm.NFKD.String(text)))

@@ -1,0 +1,381 @@
+package projections
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/docket-orders/docket/view"
+)
+
+// applier brings events into one sink: it folds them into documents, writes
+// each document once, and parks the order whose event it cannot apply. One
+// goroutine writes; another may fold ahead, other orders.
+type applier struct {
+	sink      Sink
+	store     eventstore.Store
+	namespace eventstore.Namespace
+	logger    *slog.Logger
+	// moved is told the orders that have a newer document or were parked.
+	moved func(orderIDs []string)
+
+	problem atomic.Pointer[string] // what it waits for; nil when it does not
+
+	mu     sync.RWMutex
+	parked map[string]Parked
+}
+
+// work is the events of one order that arrived together, in order: decoded, or
+// as records still to be decoded.
+type work struct {
+	orderID string
+	events  []arrival
+	records []eventstore.Record
+}
+
+// folded is a batch to write. Orders in trouble are left out of it: they go the
+// slow way.
+type folded struct {
+	batch   Batch
+	trouble []string
+}
+
+func (a *applier) loadParked(ctx context.Context) error {
+	list, err := a.sink.Parked(ctx)
+	if err != nil {
+		return fmt.Errorf("read parked orders: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.parked = make(map[string]Parked, len(list))
+	for _, p := range list {
+		a.parked[p.OrderID] = p
+	}
+	return nil
+}
+
+func (a *applier) parkedOrder(id string) (Parked, bool) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	p, ok := a.parked[id]
+	return p, ok
+}
+
+func (a *applier) allParked() []Parked {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(a.parked), func(x, y Parked) int { return cmp.Compare(x.OrderID, y.OrderID) })
+}
+
+// untilDone repeats step until it succeeds, waiting longer each time, and
+// reports meanwhile what it waits for. It ends early with ctx, or on an error
+// that waiting does not cure.
+func (a *applier) untilDone(ctx context.Context, attempt string, step func() error) error {
+	var pause backoff
+	for {
+		err := step()
+		if err == nil {
+			if pause.failures > 0 {
+				a.problem.Store(nil)
+				a.logger.Info("projection goes on", "attempt", attempt)
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err = fmt.Errorf("%s: %w", attempt, err)
+		if final(err) {
+			return err
+		}
+		text := err.Error()
+		a.problem.Store(&text)
+		if pause.failures == 0 {
+			a.logger.Warn("projection waits for a store", "error", text)
+		}
+		if err := pause.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// apply brings everything in all into the sink and moves the checkpoints.
+func (a *applier) apply(ctx context.Context, all []work, checkpoints []Checkpoint) error {
+	f, err := a.fold(ctx, all)
+	if err != nil {
+		return err
+	}
+	f.batch.Checkpoints = checkpoints
+	return a.write(ctx, f)
+}
+
+// fold loads the documents and folds the events onto them, many orders at once.
+// It fails on an event that this program does not know.
+func (a *applier) fold(ctx context.Context, all []work) (folded, error) {
+	all = slices.DeleteFunc(all, func(w work) bool {
+		_, waits := a.parkedOrder(w.orderID)
+		return waits
+	})
+	// A batch that begins with an order's first event needs no document: the
+	// fold is whole, and the sink passes over it when it has more already.
+	var known []string
+	for _, w := range all {
+		if !w.fromStart() {
+			known = append(known, w.orderID)
+		}
+	}
+	var stored map[string]view.Order
+	if len(known) > 0 {
+		err := a.untilDone(ctx, "load documents", func() (err error) {
+			stored, err = a.sink.Documents(ctx, known)
+			return err
+		})
+		if err != nil {
+			return folded{}, err
+		}
+	}
+
+	type result struct {
+		change  Change
+		changed bool
+		err     error
+	}
+	results := make([]result, len(all))
+	each(len(all), func(i int) {
+		w := all[i]
+		doc, exists := stored[w.orderID]
+		for _, r := range w.records {
+			w.events = append(w.events, a.decode(r))
+		}
+		results[i].change, results[i].changed, results[i].err = foldOrder(doc, exists, w.events)
+	})
+	var f folded
+	for i, r := range results {
+		switch {
+		case r.err != nil && final(r.err):
+			return folded{}, r.err
+		case r.err != nil:
+			f.trouble = append(f.trouble, all[i].orderID)
+		case r.changed:
+			f.batch.Changes = append(f.batch.Changes, r.change)
+		}
+	}
+	return f, nil
+}
+
+func (w work) fromStart() bool {
+	if len(w.events) > 0 {
+		return w.events[0].revision == 0
+	}
+	return len(w.records) > 0 && w.records[0].Revision == 0
+}
+
+// each calls do for 0 to n-1, on all processors when there is enough to do.
+func each(n int, do func(i int)) {
+	workers := min(runtime.GOMAXPROCS(0), n/8)
+	if workers < 2 {
+		for i := range n {
+			do(i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				do(int(i))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// decode never fails: what cannot be read is an arrival with its reason.
+func (a *applier) decode(r eventstore.Record) arrival {
+	id, _ := a.namespace.ID(codec.Category, r.Stream)
+	e, err := codec.Decode(r, a.namespace)
+	return arrival{
+		orderID: id, revision: int64(r.Revision), position: r.Position, eventID: r.ID,
+		event: e, poison: err, size: len(r.Data) + len(r.Metadata) + 256,
+	}
+}
+
+var errGap = errors.New("events are missing")
+
+// foldOrder makes the change that events bring to a document. It fails when
+// the events do not go on where the document ends, or one cannot be applied.
+func foldOrder(doc view.Order, exists bool, events []arrival) (c Change, changed bool, err error) {
+	revision := int64(-1)
+	if exists {
+		revision = doc.Revision
+	}
+	c.First = revision + 1
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("event %d: %v", revision+1, p)
+		}
+	}()
+	for _, e := range events {
+		switch {
+		case e.revision <= revision:
+			continue
+		case e.poison != nil:
+			return Change{}, false, e.poison
+		case e.revision != revision+1:
+			return Change{}, false, errGap
+		}
+		doc = Apply(doc, e.event)
+		revision, changed = e.revision, true
+	}
+	if changed {
+		c.Order, c.Contribution, c.Words = doc, Contributions(doc), OrderWords(doc)
+	}
+	return c, changed, nil
+}
+
+// write records a batch: orders in trouble first, one by one, so that the
+// checkpoints move once everything before them is applied or parked.
+func (a *applier) write(ctx context.Context, f folded) error {
+	orders := make([]string, 0, len(f.batch.Changes)+len(f.trouble))
+	for i := range f.batch.Changes {
+		orders = append(orders, f.batch.Changes[i].Order.ID)
+	}
+	orders = append(orders, f.trouble...)
+	for {
+		for _, id := range f.trouble {
+			p, err := a.settle(ctx, id)
+			if err != nil {
+				return err
+			}
+			if p != nil {
+				f.batch.Park = append(f.batch.Park, *p)
+			}
+		}
+		f.trouble = f.trouble[:0]
+
+		if b := &f.batch; len(b.Changes)+len(b.Park)+len(b.Release)+len(b.Checkpoints) == 0 {
+			break
+		}
+		var outcomes []Outcome
+		err := a.untilDone(ctx, "write documents", func() (err error) {
+			outcomes, err = a.sink.Write(ctx, f.batch)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		good := f.batch.Changes[:0]
+		for i, o := range outcomes {
+			switch o.Result {
+			case Applied, Already:
+				good = append(good, f.batch.Changes[i])
+			case Gap, Refused:
+				f.trouble = append(f.trouble, f.batch.Changes[i].Order.ID)
+			}
+		}
+		f.batch.Changes = good
+		if len(f.trouble) == 0 {
+			break
+		}
+	}
+	a.mu.Lock()
+	for _, p := range f.batch.Park {
+		a.parked[p.OrderID] = p
+	}
+	for _, id := range f.batch.Release {
+		delete(a.parked, id)
+	}
+	a.mu.Unlock()
+	for _, p := range f.batch.Park {
+		a.logger.Error("order parked", "order", p.OrderID, "revision", p.Revision, "reason", p.Reason)
+	}
+	if a.moved != nil && len(orders) > 0 {
+		a.moved(orders)
+	}
+	return nil
+}
+
+// settle brings one order to the end of its stream, event by event, or to the
+// first event that cannot be applied, which it returns. It is the way for gaps,
+// for refused documents and for parked orders.
+func (a *applier) settle(ctx context.Context, id string) (*Parked, error) {
+	var parked *Parked
+	err := a.untilDone(ctx, "settle order "+id, func() (err error) {
+		parked, err = a.settleOnce(ctx, id)
+		return err
+	})
+	return parked, err
+}
+
+func (a *applier) settleOnce(ctx context.Context, id string) (*Parked, error) {
+	stored, err := a.sink.Documents(ctx, []string{id})
+	if err != nil {
+		return nil, err
+	}
+	doc, exists := stored[id]
+	next := int64(0)
+	if exists {
+		next = doc.Revision + 1
+	}
+	park := func(position eventstore.Position, reason error) *Parked {
+		return &Parked{OrderID: id, Revision: next, Position: position, Reason: reason.Error()}
+	}
+	stream := a.namespace.Stream(codec.Category, id)
+	for r, err := range a.store.ReadStream(ctx, stream, eventstore.Revision(next), eventstore.Forwards, 0) {
+		if errors.Is(err, eventstore.ErrCorrupt) || errors.Is(err, eventstore.ErrDeleted) || errors.Is(err, eventstore.ErrStreamNotFound) {
+			return park(eventstore.Start, err), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		e := a.decode(r)
+		if e.poison != nil && final(e.poison) {
+			return nil, e.poison
+		}
+		c, _, err := foldOrder(doc, exists, []arrival{e})
+		if err != nil {
+			return park(e.position, err), nil
+		}
+		outcomes, err := a.sink.Write(ctx, Batch{Changes: []Change{c}})
+		if err != nil {
+			return nil, err
+		}
+		switch o := outcomes[0]; o.Result {
+		case Refused:
+			return park(e.position, o.Err), nil
+		case Gap:
+			return nil, fmt.Errorf("document moved back from revision %d", next-1)
+		}
+		doc, exists, next = c.Order, true, next+1
+	}
+	return nil, nil
+}
+
+// retry tries a parked order again. It fails with ErrParked when the order
+// stays parked, and keeps the new reason.
+func (a *applier) retry(ctx context.Context, id string) error {
+	if _, ok := a.parkedOrder(id); !ok {
+		return nil
+	}
+	p, err := a.settle(ctx, id)
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		return a.write(ctx, folded{batch: Batch{Release: []string{id}}})
+	}
+	if err := a.write(ctx, folded{batch: Batch{Park: []Parked{*p}}}); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: event %d: %s", ErrParked, p.Revision, p.Reason)
+}

@@ -1,0 +1,147 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
+)
+
+const (
+	// buildOrders is how many documents a build writes at once.
+	buildOrders = 512
+	// progressEvery is how many events pass between two reports.
+	progressEvery = 5000
+)
+
+// build fills an empty sink from the whole log: the events are spilled to files
+// by stream, then folded file by file, so that each document is written about
+// once and memory does not grow with the log. While one chunk is written the
+// next is folded. The lanes stand at the head that was seen at the start when
+// it returns.
+func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.LogIdentity, spillDir string, p Progress, report func(Progress)) error {
+	head, err := a.store.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("build generation: %w", err)
+	}
+	if err := os.MkdirAll(spillDir, 0o700); err != nil {
+		return fmt.Errorf("build generation: %w", err)
+	}
+	dir, err := os.MkdirTemp(spillDir, spillPattern)
+	if err != nil {
+		return fmt.Errorf("build generation: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	s, err := newSpill(dir, 0)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+
+	p.Phase, p.Head = "reading", head
+	report(p)
+	filter := eventstore.Filter{Prefixes: []string{a.namespace.Prefix(codec.Category)}}
+	for r, err := range a.store.ReadAll(ctx, eventstore.Start, eventstore.Forwards, filter, 0) {
+		if err != nil {
+			return fmt.Errorf("build generation: read log: %w", err)
+		}
+		if head.Before(r.Position) {
+			break
+		}
+		if err := s.add(r); err != nil {
+			return err
+		}
+		p.Position = r.Position
+		if p.Events++; p.Events%progressEvery == 0 {
+			report(p)
+		}
+	}
+
+	p.Phase = "folding"
+	report(p)
+	if err := foldSpilled(ctx, a, s, func(written int) {
+		p.Orders += int64(written)
+		report(p)
+	}); err != nil {
+		return err
+	}
+	for i := range lanes {
+		lanes[i].Position, lanes[i].Log = head, log
+	}
+	return a.write(ctx, folded{batch: Batch{Checkpoints: lanes}})
+}
+
+// foldSpilled folds and writes all files: one goroutine folds ahead of the
+// writes by one chunk.
+func foldSpilled(ctx context.Context, a *applier, s *spill, report func(written int)) error {
+	ctx, stop := context.WithCancel(ctx)
+	chunks, failed := make(chan folded, 1), make(chan error, 1)
+	go func() {
+		defer close(chunks)
+		failed <- s.each(func(records []eventstore.Record) error {
+			for chunk := range slices.Chunk(groupRecords(a.namespace, records), buildOrders) {
+				f, err := a.fold(ctx, chunk)
+				if err != nil {
+					return err
+				}
+				select {
+				case chunks <- f:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return nil
+		})
+	}()
+	var err error
+	for f := range chunks {
+		if err == nil {
+			if err = a.write(ctx, f); err != nil {
+				stop() // the fold ends, and closes chunks
+			}
+			report(len(f.batch.Changes))
+		}
+	}
+	stop()
+	if foldErr := <-failed; err == nil {
+		err = foldErr
+	}
+	return err
+}
+
+func groupRecords(ns eventstore.Namespace, records []eventstore.Record) []work {
+	var all []work
+	at := map[string]int{}
+	for _, r := range records {
+		i, ok := at[r.Stream]
+		if !ok {
+			id, _ := ns.ID(codec.Category, r.Stream)
+			i = len(all)
+			at[r.Stream] = i
+			all = append(all, work{orderID: id})
+		}
+		all[i].records = append(all[i].records, r)
+	}
+	return all
+}
+
+// spillPattern names the folders of builds; those that a crash left are removed
+// at the next start.
+const spillPattern = "rebuild-*"
+
+func removeSpilled(spillDir string) error {
+	left, err := filepath.Glob(filepath.Join(spillDir, spillPattern))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove what a rebuild left: %w", err)
+		}
+	}
+	return nil
+}

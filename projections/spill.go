@@ -1,0 +1,192 @@
+package projections
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/docket-orders/docket/eventstore"
+)
+
+const (
+	// spillFiles is the number of files that one spilling deals orders to.
+	spillFiles = 64
+	// spillFileBytes is what is folded in memory at once; a larger file is
+	// dealt out once more.
+	spillFileBytes = 16 << 20
+	// spillDepth bounds the dealing: one order's events never part.
+	spillDepth = 5
+)
+
+// spill deals records out to files by the hash of their stream, so that each
+// file holds all events of its orders, in order, and can be folded on its own.
+type spill struct {
+	dir   string
+	depth int
+	files [spillFiles]*os.File
+	w     [spillFiles]*bufio.Writer
+	sizes [spillFiles]int64
+	buf   []byte
+}
+
+func newSpill(dir string, depth int) (*spill, error) {
+	s := &spill{dir: dir, depth: depth}
+	for i := range s.files {
+		f, err := os.Create(filepath.Join(dir, strconv.Itoa(i)))
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("spill: %w", err)
+		}
+		s.files[i], s.w[i] = f, bufio.NewWriterSize(f, 32<<10)
+	}
+	return s, nil
+}
+
+func (s *spill) close() {
+	for _, f := range s.files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// add writes one record to its file.
+func (s *spill) add(r eventstore.Record) error {
+	h := fnv.New64a()
+	io.WriteString(h, r.Stream)
+	i := h.Sum64() >> (6 * s.depth) % spillFiles
+	s.buf = appendRecord(s.buf[:0], r)
+	s.sizes[i] += int64(len(s.buf))
+	if _, err := s.w[i].Write(s.buf); err != nil {
+		return fmt.Errorf("spill: %w", err)
+	}
+	return nil
+}
+
+// each hands over the records of one file after the other. The files are gone
+// afterwards.
+func (s *spill) each(fold func([]eventstore.Record) error) error {
+	for i, f := range s.files {
+		if err := s.w[i].Flush(); err != nil {
+			return fmt.Errorf("spill: %w", err)
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return fmt.Errorf("spill: %w", err)
+		}
+		if err := s.one(f, s.sizes[i], fold); err != nil {
+			return err
+		}
+		f.Close()
+		s.files[i] = nil
+		if err := os.Remove(f.Name()); err != nil {
+			return fmt.Errorf("spill: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *spill) one(f *os.File, size int64, fold func([]eventstore.Record) error) error {
+	if size == 0 {
+		return nil
+	}
+	in := bufio.NewReaderSize(f, 1<<20)
+	if size <= spillFileBytes || s.depth+1 >= spillDepth {
+		var records []eventstore.Record
+		for {
+			r, err := readRecord(in)
+			if errors.Is(err, io.EOF) {
+				return fold(records)
+			}
+			if err != nil {
+				return fmt.Errorf("spill: read %s: %w", f.Name(), err)
+			}
+			records = append(records, r)
+		}
+	}
+	dir := f.Name() + ".d"
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("spill: %w", err)
+	}
+	deeper, err := newSpill(dir, s.depth+1)
+	if err != nil {
+		return err
+	}
+	defer deeper.close()
+	for {
+		r, err := readRecord(in)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("spill: read %s: %w", f.Name(), err)
+		}
+		if err := deeper.add(r); err != nil {
+			return err
+		}
+	}
+	if err := deeper.each(fold); err != nil {
+		return err
+	}
+	return os.Remove(dir)
+}
+
+// A record in a file: revision and position, event id, then stream, type, data
+// and metadata, each after its length.
+
+func appendRecord(b []byte, r eventstore.Record) []byte {
+	b = binary.AppendUvarint(b, uint64(r.Revision))
+	b = binary.AppendUvarint(b, r.Position.Commit)
+	b = binary.AppendUvarint(b, r.Position.Prepare)
+	b = append(b, r.ID[:]...)
+	for _, part := range [...]string{r.Stream, r.Type, string(r.Data), string(r.Metadata)} {
+		b = binary.AppendUvarint(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	return b
+}
+
+// readRecord fails with io.EOF between two records only.
+func readRecord(in *bufio.Reader) (r eventstore.Record, err error) {
+	revision, err := binary.ReadUvarint(in)
+	if err != nil {
+		return r, err
+	}
+	// From here on an end is one inside a record.
+	number := func() uint64 {
+		if err != nil {
+			return 0
+		}
+		var n uint64
+		n, err = binary.ReadUvarint(in)
+		return n
+	}
+	bytes := func() []byte {
+		n := number()
+		if err != nil || n > eventstore.MaxAppendSize {
+			if err == nil {
+				err = fmt.Errorf("a part of %d bytes", n)
+			}
+			return nil
+		}
+		b := make([]byte, n)
+		_, err = io.ReadFull(in, b)
+		return b
+	}
+	r.Revision = eventstore.Revision(revision)
+	r.Position = eventstore.Position{Commit: number(), Prepare: number()}
+	if err == nil {
+		_, err = io.ReadFull(in, r.ID[:])
+	}
+	r.Stream, r.Type = string(bytes()), string(bytes())
+	r.Data, r.Metadata, r.JSON = bytes(), bytes(), true
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return r, err
+}
