@@ -92,6 +92,7 @@ func (v *verifier) run(ctx context.Context, progress func(done, total uint64)) e
 		}
 		progress(min(v.next-1, total), total)
 	}
+	h, ok, headErr := v.readHead() // before the log: it may grow in between
 	if err := v.begin.Exec(); err != nil {
 		return err
 	}
@@ -108,7 +109,16 @@ func (v *verifier) run(ctx context.Context, progress func(done, total uint64)) e
 	progress(total, total)
 	v.streams()
 	v.structure()
-	v.headFile(total)
+	switch {
+	case headErr != nil:
+		v.find(0, "%v", headErr)
+	case !ok:
+		v.find(0, "there is no head file")
+	default:
+		if text := h.shorterThan(v.identity.log, total); text != "" {
+			v.find(total+1, "%s", text)
+		}
+	}
 	return ctx.Err()
 }
 
@@ -260,17 +270,12 @@ func (v *verifier) structure() {
 	}
 }
 
-// headFile may lag behind the log, never lead.
-func (v *verifier) headFile(last uint64) {
-	h, ok, err := readHead(v.store.dir)
-	switch {
-	case err != nil:
-		v.find(0, "%v", err)
-	case !ok:
-		v.find(0, "there is no head file")
-	default:
-		if text := h.shorterThan(v.identity.log, last); text != "" {
-			v.find(last+1, "%s", text)
+// readHead reads again when it may have met a write half done.
+func (v *verifier) readHead() (h head, ok bool, err error) {
+	for range 3 {
+		if h, ok, err = readHead(v.store.dir); err == nil {
+			break
 		}
 	}
+	return h, ok, err
 }
