@@ -194,7 +194,7 @@ type LineChange struct {
 	SKU       string       `json:"sku,omitempty"`
 	Title     string       `json:"title,omitempty"`
 	Quantity  int64        `json:"quantity,omitempty"`
-	UnitPrice money.Amount `json:"unitPrice,omitzero"`
+	UnitPrice money.Amount `json:"unitPrice,omitempty"`
 }
 
 type Note struct {

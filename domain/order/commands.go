@@ -21,9 +21,9 @@ type Place struct {
 	Customer        Customer          `json:"customer,omitzero"`
 	Currency        money.Currency    `json:"currency"`
 	Lines           []Line            `json:"lines"`
-	Shipping        money.Amount      `json:"shipping,omitzero"`
-	Discount        money.Amount      `json:"discount,omitzero"`
-	Tax             money.Amount      `json:"tax,omitzero"`
+	Shipping        money.Amount      `json:"shipping,omitempty"`
+	Discount        money.Amount      `json:"discount,omitempty"`
+	Tax             money.Amount      `json:"tax,omitempty"`
 	BillingAddress  *Address          `json:"billingAddress,omitempty"`
 	ShippingAddress *Address          `json:"shippingAddress,omitempty"`
 	Tags            []string          `json:"tags,omitempty"`
@@ -103,7 +103,7 @@ type AddPayment struct {
 type CapturePayment struct {
 	PaymentID string       `json:"-"`
 	CaptureID string       `json:"captureId,omitempty"`
-	Amount    money.Amount `json:"amount,omitzero"`
+	Amount    money.Amount `json:"amount,omitempty"`
 	Reference string       `json:"reference,omitempty"`
 	At        time.Time    `json:"at,omitzero"`
 }

@@ -121,7 +121,7 @@ type LineChange struct {
 	Op        string       `json:"op"`
 	Line      *Line        `json:"line,omitempty"`
 	LineID    string       `json:"lineId,omitempty"`
-	UnitPrice money.Amount `json:"unitPrice,omitzero"`
+	UnitPrice money.Amount `json:"unitPrice,omitempty"`
 	Quantity  int64        `json:"quantity,omitzero"`
 }
 

@@ -21,9 +21,9 @@ type State struct {
 	PlacedAt  time.Time         `json:"at,omitzero"`
 	Placing   content           `json:"p,omitempty"`
 	Lines     []*LineState      `json:"l,omitempty"` // in force, in order
-	Shipping  money.Amount      `json:"sh,omitzero"`
-	Discount  money.Amount      `json:"d,omitzero"`
-	Tax       money.Amount      `json:"tx,omitzero"`
+	Shipping  money.Amount      `json:"sh,omitempty"`
+	Discount  money.Amount      `json:"d,omitempty"`
+	Tax       money.Amount      `json:"tx,omitempty"`
 	Address   *Address          `json:"a,omitempty"` // for parcels
 	Tags      []string          `json:"tg,omitempty"`
 	Metadata  map[string]string `json:"m,omitempty"`
@@ -87,10 +87,10 @@ type HoldState struct {
 type PaymentState struct {
 	ID         string       `json:"i"`
 	Progress   progress     `json:"p,omitempty"`
-	Authorised money.Amount `json:"a,omitzero"`
-	Captured   money.Amount `json:"cp,omitzero"`
-	Granted    money.Amount `json:"g,omitzero"` // refunds granted and neither done nor failed
-	Refunded   money.Amount `json:"r,omitzero"`
+	Authorised money.Amount `json:"a,omitempty"`
+	Captured   money.Amount `json:"cp,omitempty"`
+	Granted    money.Amount `json:"g,omitempty"` // refunds granted and neither done nor failed
+	Refunded   money.Amount `json:"r,omitempty"`
 	Captures   []Used       `json:"cs,omitempty"`
 	Content    content      `json:"c"`
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/google/uuid"
@@ -34,6 +35,17 @@ func TestDecodeReturnsWhatWasEncoded(t *testing.T) {
 		if err != nil || !at.Equal(e.OccurredAt()) {
 			t.Errorf("%s: business time %v, %v; want %v", r.Type, at, err, e.OccurredAt())
 		}
+	}
+}
+
+// TestNothingIsNotAbsent: an amount of nought keeps its currency.
+func TestNothingIsNotAbsent(t *testing.T) {
+	e := order.EditProposed{EditID: "e", Changes: []order.LineChange{
+		{Op: "reprice", LineID: "l", UnitPrice: money.Zero("EUR")}, {Op: "remove", LineID: "m"},
+	}}
+	got, err := Decode(record(t, e, Meta{}), "acme")
+	if err != nil || !reflect.DeepEqual(got.Event, e) {
+		t.Errorf("%+v, %v", got.Event, err)
 	}
 }
 
