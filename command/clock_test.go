@@ -1,0 +1,80 @@
+package command
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/docket-orders/docket/domain/order"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
+)
+
+// jumpy is a clock that often steps back.
+func jumpy(around time.Time) func() time.Time {
+	var mu sync.Mutex
+	rng := rand.New(rand.NewPCG(1, 2))
+	return func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return around.Add(time.Duration(rng.Int64N(int64(time.Hour))))
+	}
+}
+
+// TestRecordedAtNeverDecreases: within each stream on every store; along the
+// log on a store with one writer, also when it is opened with an older clock.
+func TestRecordedAtNeverDecreases(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, w *world) {
+		_, sequenced := w.store.(eventstore.Sequencer)
+		noon := time.Date(2024, 1, 1, 12, 0, 0, 0, time.UTC)
+		longAgo := noon.AddDate(-1, 0, 0)
+		for run := range 3 {
+			o := w.orders(func(o *Options) { o.Clock = jumpy(noon.AddDate(0, 0, -run)) })
+			for i := range 5 {
+				cmd := place()
+				cmd.At = longAgo
+				must(t, o, fmt.Sprint("o", i), cmd, key("place"))
+			}
+			var group sync.WaitGroup
+			for i := range 8 {
+				group.Go(func() {
+					for n := range 20 {
+						k := fmt.Sprint(run, i, n)
+						cmd := order.SetTags{Tags: []string{k}, At: longAgo}
+						if _, err := insist(o, fmt.Sprint("o", (i+n)%5), cmd, key(k)); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			group.Wait()
+			if run < 2 {
+				w.restart()
+			}
+		}
+		var log []codec.Recorded
+		streams := map[string][]codec.Recorded{}
+		for r, err := range w.store.ReadAll(ctx(), eventstore.Start, eventstore.Forwards, eventstore.Filter{Prefixes: []string{"acme.order-"}}, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := codec.Decode(r, "acme")
+			if err != nil {
+				t.Fatal(err)
+			}
+			log = append(log, e)
+			streams[e.OrderID] = append(streams[e.OrderID], e)
+		}
+		if len(log) != 5+3*8*20 || len(streams) != 5 {
+			t.Fatalf("%d events of %d orders", len(log), len(streams))
+		}
+		for _, s := range streams {
+			ordered(t, s)
+		}
+		if sequenced {
+			ordered(t, log)
+		}
+	})
+}
