@@ -3,6 +3,7 @@ package order
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -61,8 +62,7 @@ func answer(s State, candidates []Command) Action {
 	return a
 }
 
-// witnesses makes candidates. Where a command names a thing, the things that
-// are there are tried; one that is not there only when there are none.
+// witnesses makes candidates.
 type witnesses struct {
 	s  State
 	at time.Time
@@ -77,17 +77,24 @@ func fresh(taken func(id string) bool) string {
 	}
 }
 
-// each makes a candidate for every thing there; for a thing that is not when
-// there are none.
-func each[P identified[T], T any](list []P, make func(id string, one P) Command) []Command {
-	if len(list) == 0 {
-		return []Command{make("none", new(T))}
-	}
-	var candidates []Command
+// each makes a candidate for every thing that is ready for it, else for every
+// thing there, else for one that is not.
+func each[P identified[T], T any](list []P, ready func(P) bool, make func(id string, one P) Command) []Command {
+	var candidates, others []Command
 	for _, one := range list {
-		candidates = append(candidates, make(one.key(), one))
+		if ready(one) {
+			candidates = append(candidates, make(one.key(), one))
+		} else {
+			others = append(others, make(one.key(), one))
+		}
 	}
-	return candidates
+	switch {
+	case len(candidates) > 0:
+		return candidates
+	case len(others) > 0:
+		return others
+	}
+	return []Command{make("none", new(T))}
 }
 
 func (w witnesses) unit(units []LineQuantity) []LineQuantity {
@@ -131,11 +138,11 @@ func (w witnesses) proposeEdit() []Command {
 }
 
 func (w witnesses) confirmEdit() []Command {
-	return each(w.s.Edits, func(id string, _ *EditState) Command { return ConfirmEdit{EditID: id, At: w.at} })
+	return each(w.s.Edits, (*EditState).open, func(id string, _ *EditState) Command { return ConfirmEdit{EditID: id, At: w.at} })
 }
 
 func (w witnesses) declineEdit() []Command {
-	return each(w.s.Edits, func(id string, _ *EditState) Command { return DeclineEdit{EditID: id, At: w.at} })
+	return each(w.s.Edits, (*EditState).open, func(id string, _ *EditState) Command { return DeclineEdit{EditID: id, At: w.at} })
 }
 
 func (w witnesses) tags() []Command {
@@ -157,7 +164,7 @@ func (w witnesses) placeHold() []Command {
 }
 
 func (w witnesses) releaseHold() []Command {
-	return each(w.s.Holds, func(id string, _ *HoldState) Command { return ReleaseHold{HoldID: id, At: w.at} })
+	return each(w.s.Holds, (*HoldState).open, func(id string, _ *HoldState) Command { return ReleaseHold{HoldID: id, At: w.at} })
 }
 
 func (w witnesses) addPayment() []Command {
@@ -166,18 +173,18 @@ func (w witnesses) addPayment() []Command {
 }
 
 func (w witnesses) capture() []Command {
-	return each(w.s.Payments, func(id string, p *PaymentState) Command {
+	return each(w.s.Payments, (*PaymentState).open, func(id string, p *PaymentState) Command {
 		capture := fresh(func(id string) bool { _, ok := used(p.Captures, id); return ok })
 		return CapturePayment{PaymentID: id, CaptureID: capture, Amount: money.Minor(1, w.currency()), At: w.at}
 	})
 }
 
 func (w witnesses) failPayment() []Command {
-	return each(w.s.Payments, func(id string, _ *PaymentState) Command { return FailPayment{PaymentID: id, At: w.at} })
+	return each(w.s.Payments, (*PaymentState).open, func(id string, _ *PaymentState) Command { return FailPayment{PaymentID: id, At: w.at} })
 }
 
 func (w witnesses) voidPayment() []Command {
-	return each(w.s.Payments, func(id string, _ *PaymentState) Command { return VoidPayment{PaymentID: id, At: w.at} })
+	return each(w.s.Payments, (*PaymentState).open, func(id string, _ *PaymentState) Command { return VoidPayment{PaymentID: id, At: w.at} })
 }
 
 func (w witnesses) newShipment() string {
@@ -189,7 +196,7 @@ func (w witnesses) dispatch() []Command {
 }
 
 func (w witnesses) updateShipment() []Command {
-	return each(w.s.Shipments, func(id string, sh *ShipmentState) Command {
+	return each(w.s.Shipments, func(*ShipmentState) bool { return true }, func(id string, sh *ShipmentState) Command {
 		tracking := "1"
 		if sh.Tracking == tracking {
 			tracking = "2"
@@ -199,7 +206,7 @@ func (w witnesses) updateShipment() []Command {
 }
 
 func (w witnesses) deliver() []Command {
-	return each(w.s.Shipments, func(id string, _ *ShipmentState) Command { return Deliver{ShipmentID: id, At: w.at} })
+	return each(w.s.Shipments, (*ShipmentState).underway, func(id string, _ *ShipmentState) Command { return Deliver{ShipmentID: id, At: w.at} })
 }
 
 func (w witnesses) requestReturn() []Command {
@@ -208,42 +215,40 @@ func (w witnesses) requestReturn() []Command {
 }
 
 func (w witnesses) receiveReturn() []Command {
-	return each(w.s.Returns, func(id string, r *ReturnState) Command {
+	asks := func(r *ReturnState) bool { return len(r.asked()) > 0 }
+	return each(w.s.Returns, asks, func(id string, r *ReturnState) Command {
 		unit := ReturnedLine{LineID: "1", Quantity: 1, Condition: "witness"}
-		if i := slices.IndexFunc(r.Lines, func(l LineQuantity) bool { return l.Quantity > 0 }); i >= 0 {
-			unit.LineID = r.Lines[i].LineID
+		if asked := r.asked(); len(asked) > 0 {
+			unit.LineID = slices.Min(slices.Collect(maps.Keys(asked)))
 		}
 		return ReceiveReturn{ReturnID: id, Lines: []ReturnedLine{unit}, At: w.at}
 	})
 }
 
 func (w witnesses) rejectReturn() []Command {
-	return each(w.s.Returns, func(id string, _ *ReturnState) Command { return RejectReturn{ReturnID: id, At: w.at} })
+	return each(w.s.Returns, (*ReturnState).open, func(id string, _ *ReturnState) Command { return RejectReturn{ReturnID: id, At: w.at} })
 }
 
 func (w witnesses) grantRefund() []Command {
 	id := fresh(func(id string) bool { return find(w.s.Refunds, id) != nil })
-	return each(w.s.Payments, func(payment string, _ *PaymentState) Command {
+	refundable := func(p *PaymentState) bool { return p.refundable().Sign() > 0 }
+	return each(w.s.Payments, refundable, func(payment string, _ *PaymentState) Command {
 		return GrantRefund{RefundID: id, PaymentID: payment, Amount: money.Minor(1, w.currency()), At: w.at}
 	})
 }
 
 func (w witnesses) completeRefund() []Command {
-	return each(w.s.Refunds, func(id string, _ *RefundState) Command { return CompleteRefund{RefundID: id, At: w.at} })
+	return each(w.s.Refunds, (*RefundState).open, func(id string, _ *RefundState) Command { return CompleteRefund{RefundID: id, At: w.at} })
 }
 
 func (w witnesses) failRefund() []Command {
-	return each(w.s.Refunds, func(id string, _ *RefundState) Command { return FailRefund{RefundID: id, At: w.at} })
+	return each(w.s.Refunds, (*RefundState).open, func(id string, _ *RefundState) Command { return FailRefund{RefundID: id, At: w.at} })
 }
 
 // cancel tries the whole order, then units of it.
 func (w witnesses) cancel() []Command {
-	whole := Cancel{At: w.at}
-	if !w.s.departed() {
-		return []Command{whole}
-	}
 	id := fresh(func(id string) bool { _, ok := used(w.s.Cancels, id); return ok })
-	return []Command{whole, Cancel{CancellationID: id, Lines: w.unit(w.s.unshipped()), At: w.at}}
+	return []Command{Cancel{At: w.at}, Cancel{CancellationID: id, Lines: w.unit(w.s.unshipped()), At: w.at}}
 }
 
 // adopt tries a first part, then a next one.

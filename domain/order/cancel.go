@@ -44,14 +44,14 @@ func cancelLines(s State, c Cancel) ([]Event, error) {
 	if len(s.Cancels) >= MaxEntities {
 		return nil, ErrTooMany.With("cancellations")
 	}
-	if s.departed() && s.unshipped() == nil {
+	if s.departed() && (s.unshipped() == nil || unitsIn(s.Lines) == 1) {
 		return nil, ErrDeparted
 	}
 	if err := s.has(c.Lines, (*LineState).unshipped); err != nil {
 		return nil, err
 	}
 	kept := shortened(s.Lines, c.Lines)
-	if !anyUnits(kept) {
+	if unitsIn(kept) == 0 {
 		return nil, ErrLastUnits
 	}
 	e := LinesCancelled{CancellationID: c.CancellationID, Lines: c.Lines, Reason: c.Reason, At: at}
@@ -105,11 +105,12 @@ func (s State) unshipped() []LineQuantity {
 	return units
 }
 
-func anyUnits(lines []*LineState) bool {
+// unitsIn counts the units ordered; what adopted lines may have below nothing
+// does not count.
+func unitsIn(lines []*LineState) int64 {
+	var n int64
 	for _, l := range lines {
-		if l.Quantity > 0 {
-			return true
-		}
+		n += max(0, l.Quantity)
 	}
-	return false
+	return n
 }

@@ -223,7 +223,7 @@ func releaseHold(s State, c ReleaseHold) ([]Event, error) {
 	if h == nil {
 		return nil, ErrUnknownHold
 	}
-	if h.Progress != open {
+	if !h.open() {
 		return nil, nil
 	}
 	return []Event{HoldReleased{HoldID: c.HoldID, Reason: c.Reason, At: at}}, nil

@@ -176,7 +176,7 @@ func (s State) delivered(e ShipmentDelivered) State {
 	case sent == nil:
 		s.Shipments = added(s.Shipments, &ShipmentState{ID: e.ShipmentID, ArrivedAt: e.At, Told: len(e.Lines) > 0})
 		s.Lines = counted(s.Lines, e.Lines, func(l *LineState, n int64) { l.Shipped += n; l.Delivered += n })
-	case sent.ArrivedAt.IsZero():
+	case sent.underway():
 		s.Shipments = changed(s.Shipments, e.ShipmentID, func(sh *ShipmentState) { sh.ArrivedAt, sh.Lines = e.At, nil })
 		s.Lines = counted(s.Lines, sent.Lines, func(l *LineState, n int64) { l.Delivered += n })
 	}
@@ -186,7 +186,7 @@ func (s State) delivered(e ShipmentDelivered) State {
 // returnEnded takes what was asked off the lines.
 func (s State) returnEnded(id string, how progress, received content) State {
 	r := find(s.Returns, id)
-	if r == nil || r.Progress != open {
+	if r == nil || !r.open() {
 		return s
 	}
 	s.Lines = counted(s.Lines, r.Lines, func(l *LineState, n int64) { l.Asked -= n })
@@ -196,7 +196,7 @@ func (s State) returnEnded(id string, how progress, received content) State {
 
 func (s State) refundEnded(id string, how progress) State {
 	r := find(s.Refunds, id)
-	if r == nil || r.Progress != open {
+	if r == nil || !r.open() {
 		return s
 	}
 	s.Refunds = changed(s.Refunds, id, func(r *RefundState) { r.Progress = how })

@@ -97,7 +97,7 @@ func failPayment(s State, c FailPayment) ([]Event, error) {
 		return nil, ErrUnknownPayment
 	case p.Progress == refused:
 		return nil, nil
-	case p.rest().Sign() <= 0:
+	case !p.open():
 		return nil, ErrPaymentSettled
 	}
 	return []Event{PaymentFailed{PaymentID: c.PaymentID, Reason: c.Reason, At: at}}, nil
@@ -118,7 +118,7 @@ func voidPayment(s State, c VoidPayment) ([]Event, error) {
 		return nil, ErrUnknownPayment
 	case p.Progress == voided:
 		return nil, nil
-	case p.rest().Sign() <= 0:
+	case !p.open():
 		return nil, ErrPaymentSettled
 	}
 	return []Event{PaymentVoided{PaymentID: c.PaymentID, Reason: c.Reason, At: at}}, nil

@@ -63,7 +63,7 @@ var (
 	ErrAboveCaptured   = domain.Reject(domain.Conflict, "above-captured", "more than was captured and not given back")
 	ErrRefundSettled   = domain.Reject(domain.Conflict, "refund-settled", "the refund ended the other way")
 	ErrNothingToReturn = domain.Reject(domain.Conflict, "nothing-to-return", "no delivered unit is left to return")
-	ErrReturnSettled   = domain.Reject(domain.Conflict, "return-settled", "the return ended otherwise")
+	ErrReturnSettled   = domain.Reject(domain.Conflict, "return-settled", "the return has ended, or asks for nothing")
 	ErrAdopting        = domain.Reject(domain.Conflict, "adoption-open", "the order's history is still being adopted")
 
 	// The history to adopt is none.

@@ -1,6 +1,9 @@
 package order
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+)
 
 // requestReturn asks to send delivered units back.
 func requestReturn(s State, c RequestReturn) ([]Event, error) {
@@ -46,17 +49,15 @@ func receiveReturn(s State, c ReceiveReturn) ([]Event, error) {
 		return nil, err
 	}
 	r := find(s.Returns, c.ReturnID)
-	switch {
-	case r == nil:
+	if r == nil {
 		return nil, ErrUnknownReturn
-	case r.Progress == done && r.Received == returnedContent(c.Lines):
-		return nil, nil
-	case r.Progress != open:
-		return nil, ErrReturnSettled
 	}
-	asked := make(map[string]int64, len(r.Lines))
-	for _, l := range r.Lines {
-		asked[l.LineID] = l.Quantity
+	if r.Progress == done && r.Received == returnedContent(c.Lines) {
+		return nil, nil
+	}
+	asked := r.asked()
+	if len(asked) == 0 {
+		return nil, ErrReturnSettled
 	}
 	// One line may come back in several conditions.
 	for i, l := range c.Lines {
@@ -70,6 +71,16 @@ func receiveReturn(s State, c ReceiveReturn) ([]Event, error) {
 		asked[l.LineID] = left - l.Quantity
 	}
 	return []Event{ReturnReceived{ReturnID: c.ReturnID, Lines: c.Lines, At: at}}, nil
+}
+
+// asked is what may still be received; nothing when the return has ended.
+func (r *ReturnState) asked() map[string]int64 {
+	asked := map[string]int64{}
+	for _, l := range r.Lines {
+		asked[l.LineID] += l.Quantity
+	}
+	maps.DeleteFunc(asked, func(_ string, n int64) bool { return n <= 0 }) // adopted
+	return asked
 }
 
 // rejectReturn ends a request without goods.

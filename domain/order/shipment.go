@@ -80,7 +80,7 @@ func deliver(s State, c Deliver) ([]Event, error) {
 	if sh == nil {
 		return nil, ErrUnknownShipment
 	}
-	if !sh.ArrivedAt.IsZero() {
+	if !sh.underway() {
 		return nil, nil
 	}
 	return []Event{ShipmentDelivered{ShipmentID: c.ShipmentID, At: at}}, nil

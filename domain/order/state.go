@@ -63,7 +63,7 @@ func (l *LineState) returnable() int64 { return max(0, l.Delivered-l.Asked-l.Ret
 type progress string
 
 const (
-	open    progress = ""
+	pending progress = ""
 	done    progress = "done"    // confirmed, released, received, completed
 	refused progress = "refused" // declined, rejected, failed
 	voided  progress = "voided"  // a payment given up
@@ -98,7 +98,7 @@ type PaymentState struct {
 // rest is what is left of the authorisation.
 func (p *PaymentState) rest() money.Amount {
 	rest := p.Authorised.Sub(p.Captured)
-	if p.Progress != open || rest.Sign() < 0 {
+	if p.Progress != pending || rest.Sign() < 0 {
 		return rest.Sub(rest)
 	}
 	return rest
@@ -153,7 +153,7 @@ func (s State) PaymentStatus() PaymentStatus {
 			refunded = refunded.Add(r.Amount)
 		}
 	}
-	authorised := slices.ContainsFunc(s.Payments, func(p *PaymentState) bool { return p.rest().Sign() > 0 })
+	authorised := slices.ContainsFunc(s.Payments, (*PaymentState).open)
 	totals, err := s.Totals()
 	if err != nil {
 		panic("order: totals beyond their bounds were accepted: " + err.Error())
@@ -185,7 +185,7 @@ func (s State) captured() money.Amount {
 }
 
 func (s State) held() bool {
-	return slices.ContainsFunc(s.Holds, func(h *HoldState) bool { return h.Progress == open })
+	return slices.ContainsFunc(s.Holds, (*HoldState).open)
 }
 
 func plain(lines []*LineState) []Line {
@@ -211,6 +211,13 @@ func (p *PaymentState) key() string  { return p.ID }
 func (r *RefundState) key() string   { return r.ID }
 func (s *ShipmentState) key() string { return s.ID }
 func (r *ReturnState) key() string   { return r.ID }
+
+func (e *EditState) open() bool         { return e.Progress == pending }
+func (h *HoldState) open() bool         { return h.Progress == pending }
+func (p *PaymentState) open() bool      { return p.rest().Sign() > 0 }
+func (r *RefundState) open() bool       { return r.Progress == pending }
+func (s *ShipmentState) underway() bool { return s.ArrivedAt.IsZero() }
+func (r *ReturnState) open() bool       { return r.Progress == pending }
 
 // index of the thing with this id, -1 when it is not there; the newest first,
 // since that is what is asked for.
