@@ -17,10 +17,10 @@ import (
 )
 
 // Reference is an event store in memory, as inconvenient as the port allows:
-// one append in eight loses its answer (ErrOutcomeUnknown although the events
-// were written, or were not), subscriptions break, positions have two numbers
-// and gaps, a checkpoint comes only after a whole interval of foreign events.
-// What it does follows from its seed and the order of calls.
+// one append in eight loses its answer (ErrOutcomeUnknown, whether the events
+// were written or not), subscriptions break, positions have two numbers and
+// gaps, a checkpoint comes only after a whole interval of foreign events. What
+// it does follows from its seed and the order of calls.
 type Reference struct {
 	log    *memory
 	closed chan struct{}
@@ -37,7 +37,7 @@ type memory struct {
 	clock   uint64
 	records []eventstore.Record
 	streams map[string]*memoryStream
-	grown   chan struct{}
+	grown   chan struct{} // closed by the next write
 }
 
 type memoryStream struct {
@@ -46,18 +46,17 @@ type memoryStream struct {
 }
 
 const (
-	checkpointInterval = 500
 	lostAnswers        = 8   // one append in so many
 	brokenNotices      = 200 // one notice in so many
+	checkpointInterval = 500
 )
 
 var errReferenceClosed = errors.New("reference store is closed")
 
 // NewReference makes an empty store.
 func NewReference(seed uint64) *Reference {
-	rng := rand.New(rand.NewPCG(seed, 1))
 	return (&Reference{log: &memory{
-		rng: rng, id: eventstore.LogIdentity{ID: uuid.New(), Epoch: 1},
+		rng: rand.New(rand.NewPCG(seed, 1)), id: eventstore.LogIdentity{ID: uuid.New(), Epoch: 1},
 		streams: map[string]*memoryStream{}, grown: make(chan struct{}),
 	}}).Reopen()
 }
@@ -72,17 +71,19 @@ func (r *Reference) Close() error {
 	return nil
 }
 
-func (r *Reference) enter(ctx context.Context) (*memory, error) {
+// locked runs do alone on the log.
+func locked[T any](ctx context.Context, r *Reference, do func(*memory) (T, error)) (out T, err error) {
 	select {
 	case <-r.closed:
-		return nil, errReferenceClosed
+		return out, errReferenceClosed
 	default:
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return out, err
 	}
 	r.log.mu.Lock()
-	return r.log, nil
+	defer r.log.mu.Unlock()
+	return do(r.log)
 }
 
 func (r *Reference) Append(ctx context.Context, name string, expected eventstore.Expected, events []eventstore.Event) (eventstore.Appended, error) {
@@ -93,63 +94,17 @@ func (r *Reference) Append(ctx context.Context, name string, expected eventstore
 	if size > eventstore.MaxAppendSize {
 		return eventstore.Appended{}, eventstore.ErrTooLarge
 	}
-	m, err := r.enter(ctx)
-	if err != nil {
-		return eventstore.Appended{}, err
-	}
-	defer m.mu.Unlock()
-	before := m.rng.IntN(2*lostAnswers) == 0
-	if before {
-		return eventstore.Appended{}, fmt.Errorf("%w: the connection broke", eventstore.ErrOutcomeUnknown)
-	}
-	out, err := m.append(name, expected, events)
-	if err == nil && m.rng.IntN(2*lostAnswers) == 0 {
-		return eventstore.Appended{}, fmt.Errorf("%w: the answer was lost", eventstore.ErrOutcomeUnknown)
-	}
-	return out, err
-}
-
-// decide answers whether to write; otherwise out holds the repeat.
-func (m *memory) decide(name string, expected eventstore.Expected, events []eventstore.Event) (out eventstore.Appended, write bool, err error) {
-	s := m.stream(name)
-	md, mdRevision := m.metadata(name)
-	last := eventstore.Expected(len(s.events) - 1)
-	conflict := &eventstore.ConflictError{Stream: name, Expected: expected, Current: last}
-	hidden := md.TruncateBefore == eventstore.EndRevision
-	switch {
-	case s.tombstoned, expected == eventstore.StreamExists && hidden:
-		return out, false, fmt.Errorf("%w: %s", eventstore.ErrDeleted, name)
-	case expected == eventstore.StreamExists && last < 0 && mdRevision < 0, expected > last:
-		return out, false, conflict
-	case expected == last:
-		return eventstore.Appended{Revision: eventstore.Revision(last)}, len(events) > 0, nil
-	case len(events) == 0 && expected >= eventstore.NoStream:
-		return out, false, conflict
-	}
-	at := eventstore.Revision(last)
-	for i, e := range events {
-		if expected >= eventstore.NoStream {
-			at = eventstore.Revision(expected) + 1 + eventstore.Revision(i)
-			if at > eventstore.Revision(last) || m.records[s.events[at]].ID != e.ID {
-				at = -1
-			}
-		} else {
-			at = eventstore.Revision(slices.IndexFunc(s.events, func(n int) bool { return m.records[n].ID == e.ID }))
+	return locked(ctx, r, func(m *memory) (eventstore.Appended, error) {
+		luck := m.rng.IntN(2 * lostAnswers)
+		if luck == 0 {
+			return eventstore.Appended{}, fmt.Errorf("%w: the request was lost", eventstore.ErrOutcomeUnknown)
 		}
-		if at < 0 {
-			if i == 0 && (expected < eventstore.NoStream || expected == eventstore.NoStream && hidden) {
-				return out, true, nil
-			}
-			return out, false, conflict
+		out, err := m.append(name, expected, events)
+		if err == nil && luck == 1 {
+			return eventstore.Appended{}, fmt.Errorf("%w: the answer was lost", eventstore.ErrOutcomeUnknown)
 		}
-	}
-	out = eventstore.Appended{Revision: at, Repeated: len(events) > 0}
-	for _, rec := range m.visible(name) {
-		if rec.Revision == at && out.Repeated {
-			out.Position = rec.Position
-		}
-	}
-	return out, false, nil
+		return out, err
+	})
 }
 
 func (m *memory) append(name string, expected eventstore.Expected, events []eventstore.Event) (eventstore.Appended, error) {
@@ -157,36 +112,72 @@ func (m *memory) append(name string, expected eventstore.Expected, events []even
 	if !write || err != nil {
 		return out, err
 	}
-	s := m.stream(name)
-	subject, first := name, eventstore.Revision(len(s.events))
+	subject := name
 	if isMeta(name) {
-		subject, first = name[2:], eventstore.Revision(len(m.stream(name[2:]).events))
+		subject = name[2:]
 	}
 	md, _ := m.metadata(subject)
-	hidden := md.TruncateBefore == eventstore.EndRevision
-	pos := m.write(name, events)
-	out = eventstore.Appended{Revision: eventstore.Revision(len(s.events) - 1), Position: pos}
-	if isMeta(name) {
-		if md, _ = m.metadata(subject); !events[len(events)-1].JSON || md.TruncateBefore == eventstore.EndRevision {
-			hidden = false // nothing to un-delete
-		}
+	reopen, first := md.TruncateBefore == eventstore.EndRevision, eventstore.Revision(len(m.stream(subject).events))
+	out.Position = m.write(name, events...)
+	out.Revision = eventstore.Revision(len(m.stream(name).events) - 1)
+	if isMeta(name) { // what was just written may show everything, or delete again
+		md, _ = m.metadata(subject)
+		reopen = reopen && events[len(events)-1].JSON && md.TruncateBefore != eventstore.EndRevision
 	}
-	if hidden {
+	if reopen {
 		md.TruncateBefore = first
-		m.write("$$"+subject, []eventstore.Event{metadataEvent(md)})
+		m.write("$$"+subject, metadataEvent(md))
 	}
 	return out, nil
 }
 
-// write gives all events of one append the same commit position.
-func (m *memory) write(name string, events []eventstore.Event) (pos eventstore.Position) {
+// decide answers whether to write; otherwise out is the answer.
+func (m *memory) decide(name string, expected eventstore.Expected, events []eventstore.Event) (out eventstore.Appended, write bool, err error) {
 	s := m.stream(name)
-	m.clock += 1 + m.rng.Uint64N(50)
-	prepare := m.clock
-	m.clock += uint64(len(events)) * 10
+	md, mdRevision := m.metadata(name)
+	last, hidden := eventstore.Expected(len(s.events)-1), md.TruncateBefore == eventstore.EndRevision
+	explicit := expected >= eventstore.NoStream
+	conflict := &eventstore.ConflictError{Stream: name, Expected: expected, Current: last}
+	switch {
+	case s.tombstoned, expected == eventstore.StreamExists && hidden:
+		return out, false, fmt.Errorf("%w: %s", eventstore.ErrDeleted, name)
+	case expected == eventstore.StreamExists && last < 0 && mdRevision < 0, expected > last, len(events) == 0 && explicit && expected < last:
+		return out, false, conflict
+	case expected == last:
+		return eventstore.Appended{Revision: eventstore.Revision(last)}, len(events) > 0, nil
+	}
+	at := int(last)
+	for i, e := range events {
+		same := func(n int) bool { return m.records[n].ID == e.ID }
+		if !explicit {
+			at = slices.IndexFunc(s.events, same)
+		} else if at = int(expected) + 1 + i; at > int(last) || !same(s.events[at]) {
+			at = -1
+		}
+		if at < 0 {
+			fresh := i == 0 && (!explicit || expected == eventstore.NoStream && hidden)
+			if fresh {
+				return out, true, nil
+			}
+			return out, false, conflict
+		}
+	}
+	out = eventstore.Appended{Revision: eventstore.Revision(at), Repeated: len(events) > 0}
+	for _, rec := range m.visible(name) {
+		if rec.Revision == out.Revision && out.Repeated {
+			out.Position = rec.Position
+		}
+	}
+	return out, false, nil
+}
+
+// write gives all events of one append the same commit position.
+func (m *memory) write(name string, events ...eventstore.Event) (pos eventstore.Position) {
+	s := m.stream(name)
+	pos.Prepare = m.clock
+	m.clock += uint64(len(events))*10 + m.rng.Uint64N(50)
 	for _, e := range events {
-		pos = eventstore.Position{Commit: m.clock, Prepare: prepare}
-		prepare += 1 + m.rng.Uint64N(9)
+		pos = eventstore.Position{Commit: m.clock, Prepare: pos.Prepare + 1 + m.rng.Uint64N(9)}
 		e.Data, e.Metadata = bytes.Clone(e.Data), bytes.Clone(e.Metadata)
 		rec := eventstore.Record{Event: e, Stream: name, Revision: eventstore.Revision(len(s.events)), Position: pos, Created: time.Now().UTC()}
 		if s.tombstoned {
@@ -210,16 +201,7 @@ func (m *memory) stream(name string) *memoryStream {
 func isMeta(name string) bool { return len(name) > 2 && name[:2] == "$$" }
 
 func metadataEvent(md eventstore.StreamMetadata) eventstore.Event {
-	doc := map[string]any{}
-	for k, v := range md.Custom {
-		doc[k] = v
-	}
-	for k, n := range map[string]int64{"$maxCount": md.MaxCount, "$maxAge": int64(md.MaxAge / time.Second), "$tb": int64(md.TruncateBefore)} {
-		if n > 0 {
-			doc[k] = n
-		}
-	}
-	data, err := json.Marshal(doc)
+	data, err := json.Marshal(md)
 	if err != nil {
 		panic(err)
 	}
@@ -231,29 +213,12 @@ func (m *memory) metadata(name string) (md eventstore.StreamMetadata, revision e
 		return eventstore.StreamMetadata{MaxCount: 1}, eventstore.NoStream
 	}
 	events := m.stream("$$" + name).events
-	if len(events) == 0 {
-		return md, eventstore.NoStream
-	}
-	rec := m.records[events[len(events)-1]]
-	dec := json.NewDecoder(bytes.NewReader(rec.Data))
-	dec.UseNumber()
-	var doc map[string]any
-	if !rec.JSON || dec.Decode(&doc) != nil {
-		return md, eventstore.At(rec.Revision)
-	}
-	take := func(key string) int64 {
-		number, ok := doc[key].(json.Number)
-		delete(doc, key)
-		if n, err := number.Int64(); ok && err == nil && n > 0 {
-			return n
+	if len(events) > 0 {
+		if rec := m.records[events[len(events)-1]]; !rec.JSON || json.Unmarshal(rec.Data, &md) != nil {
+			md = eventstore.StreamMetadata{}
 		}
-		return 0
 	}
-	md = eventstore.StreamMetadata{MaxCount: take("$maxCount"), MaxAge: time.Duration(take("$maxAge")) * time.Second, TruncateBefore: eventstore.Revision(take("$tb"))}
-	if len(doc) > 0 {
-		md.Custom = doc
-	}
-	return md, eventstore.At(rec.Revision)
+	return md, eventstore.Expected(len(events) - 1)
 }
 
 func (m *memory) visible(name string) (out []eventstore.Record) {
@@ -296,11 +261,10 @@ func (r *Reference) ReadAll(ctx context.Context, from eventstore.Position, dir e
 
 func (r *Reference) deliver(ctx context.Context, dir eventstore.Direction, limit int, read func(*memory) ([]eventstore.Record, error)) iter.Seq2[eventstore.Record, error] {
 	return func(yield func(eventstore.Record, error) bool) {
-		m, err := r.enter(ctx)
-		var records []eventstore.Record
-		if err == nil {
-			records, err = read(m)
-			m.mu.Unlock()
+		records, err := locked(ctx, r, read)
+		if err != nil {
+			yield(eventstore.Record{}, err)
+			return
 		}
 		if dir == eventstore.Backwards {
 			slices.Reverse(records)
@@ -310,74 +274,58 @@ func (r *Reference) deliver(ctx context.Context, dir eventstore.Direction, limit
 				return
 			}
 		}
-		if err != nil {
-			yield(eventstore.Record{}, err)
-		}
 	}
 }
 
-func (r *Reference) Head(ctx context.Context) (pos eventstore.Position, err error) {
-	for rec, err := range r.ReadAll(ctx, eventstore.End, eventstore.Backwards, eventstore.Filter{}, 1) {
-		return rec.Position, err
-	}
-	return pos, nil
+func (r *Reference) Head(ctx context.Context) (eventstore.Position, error) {
+	return locked(ctx, r, func(m *memory) (pos eventstore.Position, _ error) {
+		if n := len(m.records); n > 0 {
+			pos = m.records[n-1].Position
+		}
+		return pos, nil
+	})
 }
 
 func (r *Reference) Log(ctx context.Context) (eventstore.LogIdentity, error) {
-	m, err := r.enter(ctx)
-	if err != nil {
-		return eventstore.LogIdentity{}, err
-	}
-	defer m.mu.Unlock()
-	return m.id, nil
+	return locked(ctx, r, func(m *memory) (eventstore.LogIdentity, error) { return m.id, nil })
 }
 
-func (r *Reference) StreamMetadata(ctx context.Context, name string) (eventstore.StreamMetadata, eventstore.Expected, error) {
-	m, err := r.enter(ctx)
-	if err != nil {
-		return eventstore.StreamMetadata{}, eventstore.NoStream, err
-	}
-	defer m.mu.Unlock()
-	if m.stream(name).tombstoned {
-		return eventstore.StreamMetadata{}, eventstore.NoStream, fmt.Errorf("%w: %s", eventstore.ErrDeleted, name)
-	}
-	md, revision := m.metadata(name)
-	return md, revision, nil
+func (r *Reference) StreamMetadata(ctx context.Context, name string) (md eventstore.StreamMetadata, revision eventstore.Expected, err error) {
+	md, err = locked(ctx, r, func(m *memory) (md eventstore.StreamMetadata, err error) {
+		if m.stream(name).tombstoned {
+			err = fmt.Errorf("%w: %s", eventstore.ErrDeleted, name)
+		}
+		md, revision = m.metadata(name)
+		return md, err
+	})
+	return md, revision, err
 }
 
 func (r *Reference) SetStreamMetadata(ctx context.Context, name string, expected eventstore.Expected, md eventstore.StreamMetadata) (eventstore.Appended, error) {
-	m, err := r.enter(ctx)
-	if err != nil {
-		return eventstore.Appended{}, err
-	}
-	defer m.mu.Unlock()
-	return m.append("$$"+name, expected, []eventstore.Event{metadataEvent(md)})
+	return locked(ctx, r, func(m *memory) (eventstore.Appended, error) {
+		return m.append("$$"+name, expected, []eventstore.Event{metadataEvent(md)})
+	})
 }
 
 func (r *Reference) Delete(ctx context.Context, name string, expected eventstore.Expected) (eventstore.Position, error) {
-	return r.end(ctx, name, expected, func(m *memory) (eventstore.Position, error) {
-		if _, mdRevision := m.metadata(name); len(m.stream(name).events) == 0 && mdRevision < 0 {
-			return eventstore.Start, &eventstore.ConflictError{Stream: name, Expected: expected, Current: eventstore.NoStream}
+	return locked(ctx, r, func(m *memory) (eventstore.Position, error) {
+		_, _, err := m.decide(name, expected, []eventstore.Event{{ID: uuid.New()}})
+		if _, revision := m.metadata(name); err == nil && len(m.stream(name).events) == 0 && revision < 0 {
+			err = &eventstore.ConflictError{Stream: name, Expected: expected, Current: eventstore.NoStream}
 		}
-		return m.write("$$"+name, []eventstore.Event{metadataEvent(eventstore.StreamMetadata{TruncateBefore: eventstore.EndRevision})}), nil
+		if err != nil {
+			return eventstore.Start, err
+		}
+		return m.write("$$"+name, metadataEvent(eventstore.StreamMetadata{TruncateBefore: eventstore.EndRevision})), nil
 	})
 }
 
 func (r *Reference) Tombstone(ctx context.Context, name string, expected eventstore.Expected) (eventstore.Position, error) {
-	return r.end(ctx, name, expected, func(m *memory) (eventstore.Position, error) {
+	return locked(ctx, r, func(m *memory) (eventstore.Position, error) {
+		if _, _, err := m.decide(name, expected, []eventstore.Event{{ID: uuid.New()}}); err != nil {
+			return eventstore.Start, err
+		}
 		m.stream(name).tombstoned = true
-		return m.write(name, []eventstore.Event{{ID: uuid.New(), Type: "$streamDeleted"}}), nil
+		return m.write(name, eventstore.Event{ID: uuid.New(), Type: "$streamDeleted"}), nil
 	})
-}
-
-func (r *Reference) end(ctx context.Context, name string, expected eventstore.Expected, write func(*memory) (eventstore.Position, error)) (eventstore.Position, error) {
-	m, err := r.enter(ctx)
-	if err != nil {
-		return eventstore.Start, err
-	}
-	defer m.mu.Unlock()
-	if _, _, err := m.decide(name, expected, []eventstore.Event{{ID: uuid.New()}}); err != nil {
-		return eventstore.Start, err
-	}
-	return write(m)
 }

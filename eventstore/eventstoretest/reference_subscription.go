@@ -11,13 +11,10 @@ import (
 // Subscribe is fed by a line that delivers some records twice and breaks; the
 // repeats stay inside, the break is the caller's to mend.
 func (r *Reference) Subscribe(ctx context.Context, from eventstore.Position, filter eventstore.Filter) (eventstore.Subscription, error) {
-	m, err := r.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer m.mu.Unlock()
-	next := sort.Search(len(m.records), func(i int) bool { return from.Before(m.records[i].Position) })
-	return &referenceSubscription{store: r, filter: filter, next: next, examined: from, told: from}, nil
+	return locked(ctx, r, func(m *memory) (eventstore.Subscription, error) {
+		next := sort.Search(len(m.records), func(i int) bool { return from.Before(m.records[i].Position) })
+		return &referenceSubscription{store: r, filter: filter, next: next, examined: from, told: from}, nil
+	})
 }
 
 type referenceSubscription struct {
@@ -25,29 +22,22 @@ type referenceSubscription struct {
 	filter         eventstore.Filter
 	next           int // index of the record that the line delivers next
 	examined, told eventstore.Position
-	foreign        int
+	foreign        int // records since the last notice
 	caughtUp       bool
 	broken         error
 }
 
-func (s *referenceSubscription) Next(ctx context.Context) (eventstore.Notice, error) {
+func (s *referenceSubscription) Next(ctx context.Context) (notice eventstore.Notice, err error) {
 	for {
-		m, err := s.store.enter(ctx)
-		if err == nil && s.broken != nil {
-			m.mu.Unlock()
-			err = s.broken
-		}
+		var ok bool
+		grown, err := locked(ctx, s.store, func(m *memory) (<-chan struct{}, error) {
+			if notice, ok = s.poll(m); ok && m.rng.IntN(brokenNotices) == 0 {
+				s.broken = errors.New("the subscription was dropped")
+			}
+			return m.grown, s.broken
+		})
 		if err != nil {
 			return eventstore.Notice{}, err
-		}
-		notice, ok := s.poll(m)
-		if ok && m.rng.IntN(brokenNotices) == 0 {
-			s.broken = errors.New("the subscription was dropped")
-		}
-		grown := m.grown
-		m.mu.Unlock()
-		if s.broken != nil {
-			continue
 		}
 		if ok {
 			return notice, nil
@@ -72,20 +62,19 @@ func (s *referenceSubscription) poll(m *memory) (eventstore.Notice, bool) {
 			continue
 		}
 		s.examined = rec.Position
+		s.foreign++
 		if s.filter.Matches(rec.Stream) {
 			s.told, s.foreign = rec.Position, 0
 			return eventstore.Notice{Kind: eventstore.Delivered, Record: rec, Position: rec.Position}, true
 		}
-		if s.foreign++; s.foreign == checkpointInterval {
+		if s.foreign == checkpointInterval {
 			s.told, s.foreign = rec.Position, 0
 			return eventstore.Notice{Kind: eventstore.Checkpoint, Position: rec.Position}, true
 		}
 	}
-	if !s.caughtUp {
-		s.caughtUp = true
-		return eventstore.Notice{Kind: eventstore.CaughtUp, Position: s.told}, true
-	}
-	return eventstore.Notice{}, false
+	first := !s.caughtUp
+	s.caughtUp = true
+	return eventstore.Notice{Kind: eventstore.CaughtUp, Position: s.told}, first
 }
 
 func (s *referenceSubscription) Close() error {

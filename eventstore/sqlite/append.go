@@ -81,7 +81,7 @@ func (w *writer) undelete(written, subject *streamState) error {
 	from := subject.last + 1
 	if written == subject {
 		from = w.firstOfLastInsert
-	} else if subject.meta.json == nil || subject.meta.softDeleted() {
+	} else if subject.meta.document == nil || subject.meta.softDeleted() {
 		// Metadata that is not JSON counts as empty: old events show again.
 		// Metadata that deletes once more leaves the stream deleted.
 		return nil

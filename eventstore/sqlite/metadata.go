@@ -1,9 +1,9 @@
 package sqlite
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,118 +17,54 @@ const (
 	typeStreamDeleted = "$streamDeleted"
 )
 
-// streamMetadata is the part of a stream's metadata that the store acts on.
+// streamMetadata is what the last event of a metadata stream says.
 type streamMetadata struct {
+	eventstore.StreamMetadata
 	revision eventstore.Expected // of the metadata stream
-	maxCount int64
-	maxAge   time.Duration
-	truncate eventstore.Revision // EndRevision: soft-deleted
-	// json is the whole document as written; nil when it counts as empty.
-	json map[string]json.RawMessage
+	// document is the event's data; nil when it counts as empty.
+	document []byte
 }
 
-func (m streamMetadata) softDeleted() bool { return m.truncate == eventstore.EndRevision }
+func (m streamMetadata) softDeleted() bool { return m.TruncateBefore == eventstore.EndRevision }
 
 // firstVisible is the lowest revision that $tb and $maxCount leave.
 func (m streamMetadata) firstVisible(last eventstore.Revision) eventstore.Revision {
-	first := max(m.truncate, 0)
-	if m.maxCount > 0 && int64(last)-m.maxCount+1 > int64(first) {
-		first = eventstore.Revision(int64(last) - m.maxCount + 1)
+	first := m.TruncateBefore
+	if m.MaxCount > 0 {
+		first = max(first, last-eventstore.Revision(m.MaxCount)+1)
 	}
 	return first
 }
 
 // expired reports whether $maxAge hides an event.
 func (m streamMetadata) expired(created, now time.Time) bool {
-	return m.maxAge > 0 && created.Before(now.Add(-m.maxAge))
+	return m.MaxAge > 0 && created.Before(now.Add(-m.MaxAge))
 }
 
 // parseMetadata reads a metadata event. What is not JSON, or has a wrong type
 // in a known key, counts as empty as a whole.
 func parseMetadata(rec eventstore.Record) streamMetadata {
 	m := streamMetadata{revision: eventstore.At(rec.Revision)}
-	if !rec.JSON {
-		return m
-	}
-	var known struct {
-		MaxCount *int64 `json:"$maxCount"`
-		MaxAge   *int64 `json:"$maxAge"`
-		Truncate *int64 `json:"$tb"`
-	}
-	var all map[string]json.RawMessage
-	if json.Unmarshal(rec.Data, &known) != nil || json.Unmarshal(rec.Data, &all) != nil || all == nil {
-		return m
-	}
-	m.json = all
-	if n := known.MaxCount; n != nil && *n > 0 {
-		m.maxCount = *n
-	}
-	if n := known.MaxAge; n != nil && *n > 0 && *n < int64(1<<63-1)/int64(time.Second) {
-		m.maxAge = time.Duration(*n) * time.Second
-	}
-	if n := known.Truncate; n != nil && *n > 0 {
-		m.truncate = eventstore.Revision(*n)
+	if rec.JSON && m.UnmarshalJSON(rec.Data) == nil {
+		m.document = rec.Data
 	}
 	return m
 }
 
-// withTruncate is the same document with $tb replaced: what un-deletes.
+// withTruncate is the same document with $tb replaced, which un-deletes; all
+// else stays as it was written.
 func (m streamMetadata) withTruncate(revision eventstore.Revision) []byte {
-	doc := map[string]json.RawMessage{}
-	for k, v := range m.json {
-		doc[k] = v
+	var doc map[string]json.RawMessage
+	err := json.Unmarshal(m.document, &doc)
+	if doc == nil {
+		doc = map[string]json.RawMessage{} // the document was null
 	}
 	doc["$tb"] = fmt.Appendf(nil, "%d", revision)
-	out, err := json.Marshal(doc)
-	if err != nil {
+	out, err2 := json.Marshal(doc)
+	if err := errors.Join(err, err2); err != nil {
 		panic(fmt.Sprintf("sqlite: metadata that was parsed cannot be written: %v", err))
 	}
 	return out
-}
-
-// encodeMetadata writes the document of a port's metadata.
-func encodeMetadata(md eventstore.StreamMetadata) ([]byte, error) {
-	doc := make(map[string]any, len(md.Custom)+3)
-	for k, v := range md.Custom {
-		doc[k] = v
-	}
-	if md.MaxCount > 0 {
-		doc["$maxCount"] = md.MaxCount
-	}
-	if seconds := int64(md.MaxAge / time.Second); seconds > 0 {
-		doc["$maxAge"] = seconds
-	}
-	if md.TruncateBefore > 0 {
-		doc["$tb"] = int64(md.TruncateBefore)
-	}
-	out, err := json.Marshal(doc)
-	if err != nil {
-		return nil, fmt.Errorf("encode stream metadata: %w", err)
-	}
-	return out, nil
-}
-
-// decoded is the port's form of the metadata.
-func (m streamMetadata) decoded() (eventstore.StreamMetadata, error) {
-	md := eventstore.StreamMetadata{MaxCount: m.maxCount, MaxAge: m.maxAge, TruncateBefore: m.truncate}
-	for k, raw := range m.json {
-		switch k {
-		case "$maxCount", "$maxAge", "$tb":
-			continue
-		}
-		// Numbers keep their digits.
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.UseNumber()
-		var v any
-		if err := dec.Decode(&v); err != nil {
-			return eventstore.StreamMetadata{}, fmt.Errorf("decode stream metadata %q: %w", k, err)
-		}
-		if md.Custom == nil {
-			md.Custom = map[string]any{}
-		}
-		md.Custom[k] = v
-	}
-	return md, nil
 }
 
 // StreamMetadata reads the last event of the metadata stream.
@@ -148,8 +84,7 @@ func (s *Store) StreamMetadata(ctx context.Context, stream string) (eventstore.S
 	if err != nil {
 		return eventstore.StreamMetadata{}, eventstore.NoStream, err
 	}
-	md, err := m.decoded()
-	return md, m.revision, err
+	return m.StreamMetadata, m.revision, nil
 }
 
 // metadataIDs is the space of the ids derived below.
@@ -162,9 +97,9 @@ func (s *Store) SetStreamMetadata(ctx context.Context, stream string, expected e
 	if err := checkName(stream); err != nil {
 		return eventstore.Appended{}, err
 	}
-	data, err := encodeMetadata(md)
+	data, err := json.Marshal(md)
 	if err != nil {
-		return eventstore.Appended{}, err
+		return eventstore.Appended{}, fmt.Errorf("set metadata of %s: %w", stream, err)
 	}
 	id := uuid.New()
 	if expected >= eventstore.NoStream {

@@ -121,7 +121,7 @@ func (s *session) read(name string, stream int64, revision eventstore.Revision) 
 // metadata stream, otherwise what the last event of "$$name" says.
 func (s *session) metadataOf(name string) (streamMetadata, error) {
 	if isMetaStream(name) {
-		return streamMetadata{revision: eventstore.NoStream, maxCount: 1}, nil
+		return streamMetadata{StreamMetadata: eventstore.StreamMetadata{MaxCount: 1}, revision: eventstore.NoStream}, nil
 	}
 	meta, err := s.stream(metaPrefix + name)
 	if err != nil || meta.last < 0 {
