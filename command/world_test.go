@@ -60,6 +60,11 @@ func onSQLite(t testing.TB) *world {
 	return w
 }
 
+// onReferenceQuietly is for tests that end what they start.
+func onReferenceQuietly() *world {
+	return &world{store: eventstoretest.NewReference(7), snapshots: &mapSnapshots{}}
+}
+
 func onReference(t testing.TB) *world {
 	s := eventstoretest.NewReference(7)
 	w := &world{t: t, store: s, snapshots: &mapSnapshots{}}
