@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -18,10 +17,6 @@ import (
 const (
 	gbp          = money.Currency("GBP")
 	retailSystem = "online-retail"
-
-	// maxPlaced bounds the placing event of one document: an append is at most
-	// 1 MiB, and metadata needs room too.
-	maxPlaced = 1<<20 - 16<<10
 )
 
 //go:embed excerpt/online-retail-excerpt.csv
@@ -189,15 +184,6 @@ func (r *retail) document(i int) (document, error) {
 	}
 	doc.history = []order.Event{placed}
 	doc.odd = r.oddities(rows)
-	if len(rows) > 1000 || len(rows)*100 > maxPlaced { // no need to measure small ones
-		data, err := json.Marshal(placed)
-		if err != nil {
-			return doc, err
-		}
-		if len(data) > maxPlaced {
-			return doc, fmt.Errorf("its %d lines take %d bytes, more than the %d that one event may have", len(rows), len(data), maxPlaced)
-		}
-	}
 	return doc, nil
 }
 

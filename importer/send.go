@@ -3,6 +3,7 @@ package importer
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,10 @@ import (
 // defaultInFlight adoptions wait for their answer at once: enough for a group
 // commit to be worth it, and few in memory.
 const defaultInFlight = 128
+
+// maxAppend bounds the events of one part: an append is at most 1 MiB, and
+// metadata needs room too.
+const maxAppend = 1<<20 - 32<<10
 
 // document is one order's history as the source tells it, in our words.
 type document struct {
@@ -160,6 +165,10 @@ func (s *sender) sendPart(ctx context.Context, p part) error {
 	if end == len(doc.history) {
 		a.Last, a.Claim, a.Odd = true, doc.claim, doc.odd
 	}
+	if err := fits(a.History); err != nil {
+		s.refuse(p, doc, err)
+		return nil
+	}
 	// The key says which steps, so that an import of another granularity finds
 	// the steps already there instead of a key used for something else.
 	key := fmt.Sprintf("%s:%s:%d+%d", s.docs.system, doc.id, first, end-first)
@@ -199,6 +208,29 @@ func (s *sender) sendPart(ctx context.Context, p part) error {
 			}
 		}
 	})
+	return nil
+}
+
+// fits measures histories that might be too large for one append.
+func fits(history []order.Event) error {
+	if len(history) == 0 {
+		return nil
+	}
+	placed, _ := history[0].(order.Placed)
+	if len(placed.Lines) < 200 && len(history) < 1000 {
+		return nil // far from it
+	}
+	size := 0
+	for _, e := range history {
+		data, err := json.Marshal(e)
+		if err != nil {
+			return fmt.Errorf("measure %T: %w", e, err)
+		}
+		size += len(data)
+	}
+	if size > maxAppend {
+		return fmt.Errorf("its history takes %d bytes, more than the %d that are written at once", size, maxAppend)
+	}
 	return nil
 }
 
