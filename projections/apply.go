@@ -258,6 +258,9 @@ func paymentAuthorised(doc view.Order, e order.PaymentAuthorised) view.Order {
 	}
 	doc.Payments = change(doc.Payments, e.PaymentID, paymentID, func(p *view.Payment) {
 		p.Authorised = e.Amount
+		if p.Method == "" {
+			p.Method = e.Method
+		}
 		if p.Status == "captured" && p.Captured.Cmp(p.Authorised) < 0 {
 			p.Status = "authorised" // the capture came first, and took only a part
 		}
@@ -351,18 +354,16 @@ func delivered(doc view.Order, e order.ShipmentDelivered) view.Order {
 }
 
 func returned(doc view.Order, e order.ReturnReceived) view.Order {
-	i := index(doc.Returns, e.ReturnID, returnID)
-	if i < 0 {
-		doc.Returns = with(doc.Returns, view.Return{ID: e.ReturnID, Lines: []view.LineQuantity{}})
-	} else if doc.Returns[i].Status == "received" {
-		return doc
-	}
-	received := make([]view.LineQuantity, len(e.Lines))
-	for j, l := range e.Lines {
-		received[j] = view.LineQuantity(l)
+	if index(doc.Returns, e.ReturnID, returnID) < 0 {
+		doc.Returns = with(doc.Returns, view.Return{
+			ID: e.ReturnID, Lines: []view.LineQuantity{}, Received: []view.LineQuantity{},
+		})
 	}
 	doc.Returns = change(doc.Returns, e.ReturnID, returnID, func(r *view.Return) {
-		r.Status, r.Received, r.At = "received", received, e.At
+		r.Status, r.At = "received", e.At
+		for _, l := range e.Lines {
+			r.Received = with(r.Received, view.LineQuantity(l))
+		}
 	})
 	lines, at := slices.Clone(doc.Lines), indexLines(doc.Lines)
 	for _, l := range e.Lines {
@@ -442,7 +443,7 @@ func change[T any](list []T, id string, idOf func(*T) string, edit func(*T)) []T
 // with is the list and one more, in memory of its own.
 func with[T any](list []T, more T) []T { return append(slices.Clip(list), more) }
 
-func without[T any](list []T, i int) []T { return slices.Concat([]T{}, list[:i], list[i+1:]) }
+func without[T any](list []T, i int) []T { return slices.Delete(slices.Clone(list), i, i+1) }
 
 func notNil[T any](list []T) []T {
 	if list == nil {

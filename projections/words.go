@@ -123,10 +123,17 @@ func foldText(text string) string {
 	return norm.NFKC.String(stripped(norm.NFKD.String(text)))
 }
 
+// stripped is text without accents.
 func stripped(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r >= 0x300 && r <= 0x36f {
+		switch {
+		case r >= 0x300 && r <= 0x36f:
 			return -1
+		// Cherokee folds to its capitals; cases.Fold exchanges the two.
+		case r >= 0xab70 && r <= 0xabbf:
+			return r - 0xab70 + 0x13a0
+		case r >= 0x13f8 && r <= 0x13fd:
+			return r - 0x13f8 + 0x13f0
 		}
 		return r
 	}, text)
