@@ -44,7 +44,7 @@ func cancelLines(s State, c Cancel) ([]Event, error) {
 	if len(s.Cancels) >= MaxEntities {
 		return nil, ErrTooMany.With("cancellations")
 	}
-	if s.departed() && (s.unshipped() == nil || unitsIn(s.Lines) == 1) {
+	if s.departed() && (s.unshipped() == nil || unitsIn(s.Lines) <= 1) {
 		return nil, ErrDeparted
 	}
 	if err := s.has(c.Lines, (*LineState).unshipped); err != nil {

@@ -53,11 +53,12 @@ type LineState struct {
 	Returned  int64 `json:"r,omitempty"`
 }
 
-// unshipped is how many units of the line may still leave.
-func (l *LineState) unshipped() int64 { return max(0, l.Quantity-l.Shipped) }
+// unshipped is how many units of the line may still leave. Adopted counts below
+// nothing make no more units than there are.
+func (l *LineState) unshipped() int64 { return max(0, l.Quantity-max(0, l.Shipped)) }
 
 // returnable is how many units of the line may still be asked back.
-func (l *LineState) returnable() int64 { return max(0, l.Delivered-l.Asked-l.Returned) }
+func (l *LineState) returnable() int64 { return max(0, l.Delivered-max(0, l.Asked)-max(0, l.Returned)) }
 
 // progress of a thing that ends in one of two ways.
 type progress string
