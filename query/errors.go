@@ -61,4 +61,3 @@ func (e *ParkedError) Error() string {
 
 // Is makes errors.Is(err, ErrParked) hold.
 func (e *ParkedError) Is(target error) bool { return target == ErrParked }
-
