@@ -2,42 +2,207 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
 
+	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
-	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
+	"github.com/ncruces/go-sqlite3"
 )
 
-// Store is one generation: a projections.Sink and query.Views.
-type Store struct{}
+// Store is one generation: a projections.Sink and query.Views. One batch is
+// written at a time; questions run beside it and see what was committed before
+// they began.
+type Store struct {
+	path string
 
-func open(path string, generation int, o Options) (*Store, error) { return &Store{}, nil }
+	// open is held for reading by every call, and taken by Close.
+	open   sync.RWMutex
+	closed bool
 
-func (s *Store) Checkpoints(ctx context.Context) ([]projections.Checkpoint, error) { return nil, nil }
-func (s *Store) Claim(ctx context.Context, lane int, owner string, token uint64) (projections.Checkpoint, error) {
-	return projections.Checkpoint{}, nil
+	writer  chan *conn // the only one
+	readers chan *conn // nil where none was opened yet
 }
+
+func open(path string, generation int, o Options) (*Store, error) {
+	w, err := openWriter(path, generation)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{path: path, writer: make(chan *conn, 1), readers: make(chan *conn, o.Readers)}
+	s.writer <- newConn(w)
+	for range o.Readers {
+		s.readers <- nil
+	}
+	return s, nil
+}
+
+// Close waits for the calls inside the store; later ones fail with
+// projections.ErrClosed.
+func (s *Store) Close() error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	for range cap(s.readers) {
+		if c := <-s.readers; c != nil {
+			errs = append(errs, c.close())
+		}
+	}
+	// The last connection to close moves the WAL into the file.
+	return errors.Join(append(errs, (<-s.writer).close())...)
+}
+
+// write runs f in the writing transaction.
+func (s *Store) write(ctx context.Context, f func(*conn) error) error {
+	return s.with(ctx, s.writer, "BEGIN IMMEDIATE", f)
+}
+
+// read runs f in a reading transaction: everything it asks for is of one
+// instant.
+func (s *Store) read(ctx context.Context, f func(*conn) error) error {
+	return s.with(ctx, s.readers, "BEGIN", f)
+}
+
+func (s *Store) with(ctx context.Context, pool chan *conn, begin string, f func(*conn) error) error {
+	s.open.RLock()
+	defer s.open.RUnlock()
+	if s.closed {
+		return projections.ErrClosed
+	}
+	var c *conn
+	select {
+	case c = <-pool:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { pool <- c }()
+	if c == nil {
+		raw, err := openConn(s.path, 0)
+		if err != nil {
+			return damage(s.path, err)
+		}
+		if err := raw.Exec(fmt.Sprintf(`PRAGMA query_only=1; PRAGMA cache_size=-%d`, readerCacheKiB)); err != nil {
+			raw.Close()
+			return damage(s.path, err)
+		}
+		c = newConn(raw)
+	}
+	c.trim()
+	return damage(s.path, c.transaction(ctx, begin, func() error { return f(c) }))
+}
+
+const checkpointColumns = `lane, position, event, owner, token, beat, log, epoch`
+
+func scanCheckpoint(r *sqlite3.Stmt) (cp projections.Checkpoint, err error) {
+	cp = projections.Checkpoint{
+		Lane:  r.ColumnInt(0),
+		Owner: r.ColumnText(3),
+		Token: uint64(r.ColumnInt64(4)),
+		Beat:  uint64(r.ColumnInt64(5)),
+		Log:   eventstore.LogIdentity{Epoch: uint32(r.ColumnInt64(7))},
+	}
+	copy(cp.EventID[:], r.ColumnRawBlob(2))
+	copy(cp.Log.ID[:], r.ColumnRawBlob(6))
+	return cp, cp.Position.UnmarshalText(r.ColumnRawText(1))
+}
+
+// Checkpoints implements projections.Sink.
+func (s *Store) Checkpoints(ctx context.Context) (out []projections.Checkpoint, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		return c.each(`SELECT `+checkpointColumns+` FROM checkpoints ORDER BY lane`, nil, func(r *sqlite3.Stmt) error {
+			cp, err := scanCheckpoint(r)
+			out = append(out, cp)
+			return err
+		})
+	})
+	return out, wrap(err, "read checkpoints")
+}
+
+// Claim implements projections.Sink.
+func (s *Store) Claim(ctx context.Context, lane int, owner string, token uint64) (cp projections.Checkpoint, err error) {
+	err = s.write(ctx, func(c *conn) error {
+		claimed := false
+		err := c.each(`UPDATE checkpoints SET owner = ?, token = token + 1 WHERE lane = ? AND token = ? RETURNING `+checkpointColumns,
+			[]any{owner, lane, int64(token)}, func(r *sqlite3.Stmt) (err error) {
+				claimed = true
+				cp, err = scanCheckpoint(r)
+				return err
+			})
+		if err == nil && !claimed {
+			err = projections.ErrLaneLost
+		}
+		return err
+	})
+	return cp, wrap(err, "claim lane %d", lane)
+}
+
+// Documents implements projections.Sink.
 func (s *Store) Documents(ctx context.Context, ids []string) (map[string]view.Order, error) {
-	return nil, nil
+	found := make(map[string]view.Order, len(ids))
+	err := s.read(ctx, func(c *conn) error {
+		for _, id := range ids {
+			doc, ok, err := order(c, id)
+			if err != nil {
+				return err
+			}
+			if ok {
+				found[id] = doc
+			}
+		}
+		return nil
+	})
+	return found, wrap(err, "read documents")
 }
-func (s *Store) Write(ctx context.Context, batch projections.Batch) ([]projections.Outcome, error) {
-	return nil, nil
+
+// order reads one document.
+func order(c *conn, id string) (doc view.Order, ok bool, err error) {
+	err = c.each(`SELECT d.document FROM orders o JOIN docs d ON d.n = o.n WHERE o.id = ?`, []any{id}, func(r *sqlite3.Stmt) error {
+		ok = true
+		return decode(r.ColumnRawBlob(0), &doc)
+	})
+	return doc, ok, err
 }
-func (s *Store) Parked(ctx context.Context) ([]projections.Parked, error) { return nil, nil }
-func (s *Store) Refresh(ctx context.Context) error                        { return nil }
-func (s *Store) Close() error                                             { return nil }
-func (s *Store) Order(ctx context.Context, id string) (view.Order, bool, error) {
-	return view.Order{}, false, nil
+
+func decode(data []byte, doc *view.Order) error {
+	if err := json.Unmarshal(data, doc); err != nil {
+		return fmt.Errorf("a stored document is not readable (%w): %s", err, rebuild)
+	}
+	return nil
 }
-func (s *Store) Orders(ctx context.Context, q query.Question) (query.Page, error) {
-	return query.Page{}, nil
+
+// Parked implements projections.Sink.
+func (s *Store) Parked(ctx context.Context) (out []projections.Parked, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		return c.each(`SELECT id, revision, position, reason FROM parked ORDER BY id`, nil, func(r *sqlite3.Stmt) error {
+			p := projections.Parked{OrderID: r.ColumnText(0), Revision: r.ColumnInt64(1), Reason: r.ColumnText(3)}
+			err := p.Position.UnmarshalText(r.ColumnRawText(2))
+			out = append(out, p)
+			return err
+		})
+	})
+	return out, wrap(err, "read parked orders")
 }
-func (s *Store) Customer(ctx context.Context, id string) (view.CustomerSummary, bool, error) {
-	return view.CustomerSummary{}, false, nil
+
+// Refresh implements projections.Sink: a committed batch is visible at once.
+func (s *Store) Refresh(ctx context.Context) error {
+	s.open.RLock()
+	defer s.open.RUnlock()
+	if s.closed {
+		return projections.ErrClosed
+	}
+	return ctx.Err()
 }
-func (s *Store) CustomerOrders(ctx context.Context, id string, limit int, after *query.Key) (query.Page, error) {
-	return query.Page{}, nil
-}
-func (s *Store) Stats(ctx context.Context, q query.StatsQuestion) (view.Stats, error) {
-	return view.Stats{}, nil
+
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("orders views: %s: %w", fmt.Sprintf(format, args...), err)
 }
