@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/docket-orders/docket/httpapi"
+)
+
+// client speaks the HTTP API of one docket. It may be used by many goroutines.
+type client struct {
+	base string // http://127.0.0.1:8080
+	key  string // empty: none is sent
+	http *http.Client
+}
+
+func newClient(base, key string, transport http.RoundTripper) *client {
+	return &client{base: base, key: key, http: &http.Client{Transport: transport}}
+}
+
+// problemError is a refusal or failure that the API answered.
+type problemError struct{ httpapi.Problem }
+
+func (e *problemError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s)", e.Problem.Error(), e.Code)
+	for _, f := range e.Errors {
+		where := f.Parameter + f.Header
+		if f.Pointer != nil {
+			where = *f.Pointer
+		}
+		if f.Detail != "" && f.Detail != e.Detail {
+			fmt.Fprintf(&b, "; %s: %s", where, f.Detail)
+		}
+	}
+	return b.String()
+}
+
+// do sends a request with a JSON body, or none, and returns the answer's body.
+// Every status from 400 is a *problemError.
+func (c *client) do(ctx context.Context, method, path string, header http.Header, body any) ([]byte, http.Header, error) {
+	var in io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, nil, err
+		}
+		in = bytes.NewReader(text)
+	}
+	request, err := c.request(ctx, method, path, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if response.StatusCode >= 400 {
+		return nil, nil, problemOf(method+" "+path, response.StatusCode, text)
+	}
+	return text, response.Header, nil
+}
+
+func (c *client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err == nil && c.key != "" {
+		request.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	return request, err
+}
+
+func problemOf(asked string, status int, text []byte) error {
+	var p problemError
+	if err := json.Unmarshal(text, &p.Problem); err != nil || p.Code == "" {
+		return fmt.Errorf("%s: status %d: %.200s", asked, status, text)
+	}
+	return &p
+}
+
+// get asks, decodes into answer, and returns the body as it came.
+func (c *client) get(ctx context.Context, path string, answer any) ([]byte, error) {
+	return c.ask(ctx, http.MethodGet, path, answer)
+}
+
+// post orders something without a body.
+func (c *client) post(ctx context.Context, path string, answer any) ([]byte, error) {
+	return c.ask(ctx, http.MethodPost, path, answer)
+}
+
+func (c *client) ask(ctx context.Context, method, path string, answer any) ([]byte, error) {
+	text, _, err := c.do(ctx, method, path, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return nil, fmt.Errorf("%s %s: the answer cannot be read: %w", method, path, err)
+	}
+	return text, nil
+}
+
+// answers reports whether a docket is there that knows the key. It must be a
+// route that wants one: another docket may have taken the port.
+func (c *client) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	_, _, err := c.do(ctx, http.MethodGet, "/v1/projections", nil, nil)
+	return err == nil
+}
+
+// caughtUp returns when the server's views hold what was in its log at the
+// call.
+func (c *client) caughtUp(ctx context.Context) error {
+	wait := http.Header{"Prefer": {"wait=20"}}
+	for {
+		_, header, err := c.do(ctx, http.MethodGet, "/v1/projections", wait, nil)
+		if err != nil || header.Get("Preference-Applied") == "wait" {
+			return err
+		}
+	}
+}

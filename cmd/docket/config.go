@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/httpapi"
+)
+
+// config is every flag and environment variable of docket.
+type config struct {
+	Serve       serveCommand `cmd:"" help:"Serve the HTTP API over the folder --data."`
+	Demo        demoCommand  `cmd:"" help:"Fill a folder with real and generated orders, serve it, and say what to try."`
+	Import      importGroup  `cmd:"" help:"Take over orders from public data sets."`
+	Order       orderGroup   `cmd:"" help:"Look at orders."`
+	Projections viewsGroup   `cmd:"" help:"Look after the views."`
+	Eventstore  eventsGroup  `cmd:"" help:"Look after the log of events."`
+	Version     versionCmd   `cmd:"" help:"Print the version."`
+
+	Data      string   `placeholder:"DIR" env:"DOCKET_DATA" help:"Folder of the embedded store (${env}; default ./docket-data, for demo ./docket-demo)."`
+	Server    string   `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`
+	Key       string   `placeholder:"KEY" env:"DOCKET_KEY" help:"API key for --server (${env})."`
+	Namespace string   `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
+	LogLevel  logLevel `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
+	JSON      bool     `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
+}
+
+// Validate checks what concerns every command. Nothing is open yet.
+func (c *config) Validate(parsed *kong.Context) error {
+	if _, err := eventstore.ParseNamespace(c.Namespace); err != nil {
+		return fmt.Errorf("--namespace: %w", err)
+	}
+	own := parsed.Selected() != nil && parsed.Selected().Target.Addr().Type().Implements(needsFolderType)
+	if c.Data == "" {
+		c.Data = "docket-data"
+		if parsed.Command() == "demo" {
+			c.Data = "docket-demo"
+		}
+	}
+	if info, err := os.Stat(c.Data); err == nil && !info.IsDir() {
+		return fmt.Errorf("--data: %s is not a folder", c.Data)
+	}
+	if c.Server == "" {
+		return nil
+	}
+	if own {
+		return fmt.Errorf("--server: %s works on the folder --data, not on a server", parsed.Command())
+	}
+	if u, err := url.Parse(c.Server); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" {
+		return fmt.Errorf("--server: %q: want http://HOST:PORT or https://HOST:PORT", c.Server)
+	}
+	return nil
+}
+
+func (c *config) namespace() eventstore.Namespace { return eventstore.Namespace(c.Namespace) }
+
+// logLevel is a level of log/slog; empty when none was asked for.
+type logLevel string
+
+// Validate names what is allowed.
+func (l logLevel) Validate() error {
+	switch l {
+	case "", "debug", "info", "warn", "error":
+		return nil
+	}
+	return fmt.Errorf("%q: want debug, info, warn or error", string(l))
+}
+
+// logger writes JSON lines to stderr, from the level asked for or else from
+// fallback.
+func (p *program) logger(fallback slog.Level) *slog.Logger {
+	level := fallback
+	if text := p.config.LogLevel; text != "" {
+		if err := level.UnmarshalText([]byte(text)); err != nil {
+			panic(err) // Validate knows all that slog knows
+		}
+	}
+	return slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// listening is how a docket serves; shared by serve and demo.
+type listening struct {
+	Listen         string `default:"127.0.0.1:8080" placeholder:"ADDR" env:"DOCKET_LISTEN" help:"Address to listen on, HOST:PORT; port 0 takes a free one (${env}; default ${default})."`
+	Keys           string `placeholder:"FILE" env:"DOCKET_KEYS" help:"API keys: a JSON array of {name, scopes, sha256} (${env}). Without it only this machine is spoken to."`
+	RequireIfMatch bool   `env:"DOCKET_REQUIRE_IF_MATCH" help:"Refuse commands on an order without If-Match (${env})."`
+
+	keys httpapi.Keys
+}
+
+// Validate checks the address and reads the keys.
+func (l *listening) Validate() error {
+	host, port, err := net.SplitHostPort(l.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %q: want HOST:PORT, such as 127.0.0.1:8080", l.Listen)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("--listen: port %q: want a number from 0 to 65535", port)
+	}
+	if l.Keys == "" {
+		if host != "localhost" && !net.ParseIP(host).IsLoopback() {
+			return fmt.Errorf("--listen: %s can be reached from other machines, and without --keys FILE everybody could do everything; give --keys, or listen on 127.0.0.1", l.Listen)
+		}
+		return nil
+	}
+	file, err := os.Open(l.Keys)
+	if err != nil {
+		return fmt.Errorf("--keys: %w", err)
+	}
+	defer file.Close()
+	if l.keys, err = httpapi.ParseKeys(file); err != nil {
+		return fmt.Errorf("--keys: %s: %w", l.Keys, err)
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// connection is how a command reaches a docket: over HTTP to one that runs, or
+// to one that was opened in this process. Questions and operations go through
+// the same API either way.
+type connection struct {
+	*client
+	app   *app // nil when another process was reached
+	close func() error
+}
+
+// probeTimeout bounds the look whether a docket answers.
+const probeTimeout = 3 * time.Second
+
+// connect reaches the docket of the configuration. close it.
+func (p *program) connect() (*connection, error) {
+	nothing := func() error { return nil }
+	if p.config.Server != "" {
+		base := strings.TrimSuffix(p.config.Server, "/")
+		return &connection{client: newClient(base, p.config.Key, http.DefaultTransport), close: nothing}, nil
+	}
+	running, there, err := readRunFile(p.config.Data)
+	if err != nil {
+		return nil, err
+	}
+	if there {
+		c := newClient("http://"+running.Address, running.Key, http.DefaultTransport)
+		if c.answers(p.ctx) {
+			return &connection{client: c, close: nothing}, nil
+		}
+		// The process may be another one that got its number; the lock on the
+		// folder decides.
+	}
+	return p.open()
+}
+
+// open opens the folder in this process.
+func (p *program) open() (*connection, error) {
+	a, err := openApp(p.ctx, p.config.Data, p.config.namespace(), p.logger(slog.LevelWarn))
+	if err != nil {
+		return nil, err
+	}
+	lifetime, end := context.WithCancel(context.Background())
+	key := newRunKey()
+	inside := inProcess{a.handler(lifetime, listening{}, key)}
+	return &connection{
+		client: newClient("http://localhost", key, inside), app: a,
+		close: func() error { end(); return a.close() },
+	}, nil
+}
+
+// caughtUp returns when the views hold what was in the log at the call.
+func (c *connection) caughtUp(ctx context.Context) error {
+	if c.app != nil {
+		return c.app.manager.CaughtUp(ctx)
+	}
+	return c.client.caughtUp(ctx)
+}
+
+// and closes the connection, keeping what went wrong before.
+func (c *connection) and(err error) error { return errors.Join(err, c.close()) }
+
+// inProcess carries requests to a handler without a network. Answers are held
+// in memory, which suits those of commands.
+type inProcess struct{ handler http.Handler }
+
+func (t inProcess) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	defer func() {
+		if recover() == http.ErrAbortHandler {
+			resp, err = nil, io.ErrUnexpectedEOF
+		}
+	}()
+	if r.Body == nil {
+		r = r.Clone(r.Context())
+		r.Body = http.NoBody
+	}
+	w := &memoryAnswer{header: http.Header{}, status: http.StatusOK}
+	request := r.Clone(r.Context())
+	request.Host, request.RequestURI = r.URL.Host, r.URL.RequestURI()
+	t.handler.ServeHTTP(w, request)
+	return &http.Response{
+		Status: fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)), StatusCode: w.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
+	}, nil
+}
+
+type memoryAnswer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *memoryAnswer) Header() http.Header         { return w.header }
+func (w *memoryAnswer) WriteHeader(status int)      { w.status = status }
+func (w *memoryAnswer) Write(b []byte) (int, error) { return w.body.Write(b) }

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docket-orders/docket/httpapi"
+	"github.com/docket-orders/docket/view"
+)
+
+type orderGroup struct {
+	Get  orderGet  `cmd:"" help:"Show one order."`
+	List orderList `cmd:"" help:"Find orders."`
+}
+
+type orderGet struct {
+	ID string `arg:"" help:"The order's id."`
+}
+
+// Run shows one order; with --json the body of the API.
+func (c *orderGet) Run(p *program) error {
+	docket, err := p.connect()
+	if err != nil {
+		return err
+	}
+	var o view.Order
+	body, err := docket.get(p.ctx, "/v1/orders/"+url.PathEscape(c.ID), &o)
+	if err := docket.and(err); err != nil {
+		return err
+	}
+	if p.config.JSON {
+		return writeBody(p.stdout, body)
+	}
+	return writeOrder(p.stdout, o)
+}
+
+// orderList has a flag per parameter of GET /v1/orders, under its name there.
+type orderList struct {
+	Status           []string `help:"placed, confirmed or cancelled."`
+	PaymentStatus    []string `help:"none, authorised, partiallyPaid, paid, overpaid, partiallyRefunded or refunded."`
+	FulfilmentStatus []string `help:"unfulfilled, partiallyShipped, shipped, partiallyDelivered, delivered, partiallyReturned or returned."`
+	Kind             []string `help:"order, creditNote or adjustment."`
+	Source           []string `help:"System that orders were taken over from."`
+	Customer         []string `help:"Customer id."`
+	Tag              []string `help:"Tag."`
+	Anomaly          []string `help:"Kind of anomaly."`
+	Currency         []string `help:"ISO 4217 code."`
+	Country          []string `help:"Country of delivery."`
+	State            []string `help:"State of delivery."`
+	SKU              []string `name:"sku" help:"Of a line."`
+	PlacedFrom       string   `placeholder:"TIME" help:"Instant, such as 2011-01-31T00:00:00Z; included."`
+	PlacedTo         string   `placeholder:"TIME" help:"Instant; excluded."`
+	DeliveredFrom    string   `placeholder:"TIME" help:"Instant; included."`
+	DeliveredTo      string   `placeholder:"TIME" help:"Instant; excluded."`
+	UpdatedFrom      string   `placeholder:"TIME" help:"Instant; included."`
+	UpdatedTo        string   `placeholder:"TIME" help:"Instant; excluded."`
+	MinTotal         string   `placeholder:"AMOUNT" help:"Smallest grand total; wants one --currency."`
+	MaxTotal         string   `placeholder:"AMOUNT" help:"Largest grand total; wants one --currency."`
+	Q                string   `name:"search" short:"q" placeholder:"WORDS" help:"Whole words, all of which the order must contain."`
+	Sort             string   `placeholder:"SORT" help:"placedAt, updatedAt, total or number; a minus in front for descending (default -placedAt)."`
+	Limit            string   `placeholder:"N" help:"1 to 1000 orders (default 50)."`
+	Cursor           string   `placeholder:"CURSOR" help:"Go on after the page that named this cursor."`
+	Facets           []string `help:"Count over status, tag, country ..."`
+}
+
+// Run lists a page; with --json the body of the API. What the filters may be is
+// the API's to say.
+func (c *orderList) Run(p *program) error {
+	docket, err := p.connect()
+	if err != nil {
+		return err
+	}
+	var page httpapi.ListAnswer
+	body, err := docket.get(p.ctx, "/v1/orders?"+c.parameters().Encode(), &page)
+	if err := docket.and(err); err != nil {
+		return err
+	}
+	if p.config.JSON {
+		return writeBody(p.stdout, body)
+	}
+	return writeList(p.stdout, page)
+}
+
+func (c *orderList) parameters() url.Values {
+	v := url.Values{}
+	for name, values := range map[string][]string{
+		"status": c.Status, "paymentStatus": c.PaymentStatus, "fulfilmentStatus": c.FulfilmentStatus,
+		"kind": c.Kind, "source": c.Source, "customer": c.Customer, "tag": c.Tag, "anomaly": c.Anomaly,
+		"currency": c.Currency, "country": c.Country, "state": c.State, "sku": c.SKU, "facets": c.Facets,
+		"placedFrom": one(c.PlacedFrom), "placedTo": one(c.PlacedTo),
+		"deliveredFrom": one(c.DeliveredFrom), "deliveredTo": one(c.DeliveredTo),
+		"updatedFrom": one(c.UpdatedFrom), "updatedTo": one(c.UpdatedTo),
+		"minTotal": one(c.MinTotal), "maxTotal": one(c.MaxTotal),
+		"q": one(c.Q), "sort": one(c.Sort), "limit": one(c.Limit), "cursor": one(c.Cursor),
+	} {
+		if len(values) > 0 {
+			v[name] = values
+		}
+	}
+	return v
+}
+
+// one is the values of a flag that is given once or not at all.
+func one(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return []string{text}
+}
+
+// writeBody writes an answer as the API gave it.
+func writeBody(w io.Writer, body []byte) error {
+	_, err := fmt.Fprintln(w, strings.TrimRight(string(body), "\n"))
+	return err
+}
+
+// writeList is a page as a table.
+func writeList(w io.Writer, page httpapi.ListAnswer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NUMBER\tID\tPLACED\tCUSTOMER\tSTATUS\tPAYMENT\tFULFILMENT\tTOTAL\tODD")
+	for _, o := range page.Items {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Number, o.ID, o.PlacedAt.Format("2006-01-02 15:04"),
+			customerOf(o), o.Status, o.PaymentStatus, o.FulfilmentStatus, o.Totals.Grand, oddities(o))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(page.Facets) {
+		fmt.Fprintf(w, "\n%s:", name)
+		for _, c := range page.Facets[name] {
+			fmt.Fprintf(w, " %s %d", c.Value, c.Count)
+		}
+	}
+	if len(page.Facets) > 0 {
+		fmt.Fprintln(w)
+	}
+	if page.Total != nil {
+		fmt.Fprintf(w, "%d of %d orders", len(page.Items), *page.Total)
+	}
+	if page.Next != "" {
+		fmt.Fprintf(w, "; go on with --cursor %s", page.Next)
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
+
+func customerOf(o view.Order) string {
+	for _, name := range []string{o.Customer.Name, o.Customer.ID, o.Customer.Email} {
+		if name != "" {
+			return name
+		}
+	}
+	return "(guest)"
+}
+
+// oddities is the kinds of anomaly, each once.
+func oddities(o view.Order) string {
+	var kinds []string
+	for _, a := range o.Anomalies {
+		if !slices.Contains(kinds, a.Kind) {
+			kinds = append(kinds, a.Kind)
+		}
+	}
+	if o.Degraded != nil {
+		kinds = append(kinds, "degraded")
+	}
+	return strings.Join(kinds, " ")
+}
+
+// writeOrder is one order as a page for people.
+func writeOrder(w io.Writer, o view.Order) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fact := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	fact("order", "%s, number %s, %s, revision %d", o.ID, o.Number, o.Kind, o.Revision)
+	if o.Source != nil {
+		fact("from", "%s %s %s", o.Source.System, o.Source.ID, o.Source.Status)
+	}
+	fact("placed", "%s by %s", o.PlacedAt.Format(time.RFC3339), customerOf(o))
+	fact("status", "%s, payment %s, fulfilment %s", o.Status, o.PaymentStatus, o.FulfilmentStatus)
+	if where := strings.Join(slices.DeleteFunc([]string{o.City, o.State, o.Country}, func(s string) bool { return s == "" }), ", "); where != "" {
+		fact("to", "%s", where)
+	}
+	if len(o.Tags) > 0 {
+		fact("tags", "%s", strings.Join(o.Tags, ", "))
+	}
+	for _, h := range o.Holds {
+		fact("hold", "%s %s, since %s", h.ID, h.Reason, h.At.Format(time.RFC3339))
+	}
+	fact("items", "%s", o.Totals.Items)
+	fact("shipping", "%s", o.Totals.Shipping)
+	if !o.Totals.Discount.IsZero() {
+		fact("discount", "%s", o.Totals.Discount)
+	}
+	if !o.Totals.Tax.IsZero() {
+		fact("tax", "%s", o.Totals.Tax)
+	}
+	fact("total", "%s, paid %s, refunded %s", o.Totals.Grand, o.Totals.Paid, o.Totals.Refunded)
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if err := writeParts(w, o); err != nil {
+		return err
+	}
+	for _, a := range o.Anomalies {
+		fmt.Fprintf(w, "odd: %s %s\n", a.Kind, strings.TrimSpace(a.LineID+" "+a.Detail))
+	}
+	if o.Degraded != nil {
+		fmt.Fprintf(w, "this view stands still before revision %d: %s\n", o.Degraded.Revision, o.Degraded.Reason)
+	}
+	return nil
+}
+
+// writeParts lists what an order has several of.
+func writeParts(w io.Writer, o view.Order) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(o.Lines) > 0 {
+		fmt.Fprintln(t, "\nLINE\tSKU\tTITLE\tQUANTITY\tPRICE\tTOTAL\tSHIPPED\tDELIVERED\tRETURNED")
+	}
+	for _, l := range o.Lines {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\n", l.ID, l.SKU, l.Title, l.Quantity, l.UnitPrice, l.Total, l.Shipped, l.Delivered, l.Returned)
+	}
+	for _, x := range o.Payments {
+		fmt.Fprintf(t, "payment\t%s\t%s\t%s\tcaptured %s\t%s\n", x.ID, x.Method, x.Status, x.Captured, x.At.Format(time.RFC3339))
+	}
+	for _, x := range o.Refunds {
+		fmt.Fprintf(t, "refund\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.PaymentID, x.Status, x.Amount, x.At.Format(time.RFC3339))
+	}
+	for _, x := range o.Shipments {
+		fmt.Fprintf(t, "shipment\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.Status, x.Carrier, x.TrackingNumber, strconv.Itoa(len(x.Lines))+" lines")
+	}
+	for _, x := range o.Returns {
+		fmt.Fprintf(t, "return\t%s\t%s\t%s\n", x.ID, x.Status, x.Reason)
+	}
+	for _, x := range o.Edits {
+		fmt.Fprintf(t, "edit\t%s\t%s\t%s\n", x.ID, x.Status, x.Reason)
+	}
+	for _, x := range o.Notes {
+		fmt.Fprintf(t, "note\t%s\t%s\t%s\n", x.ID, x.Author, x.Text)
+	}
+	return t.Flush()
+}
