@@ -39,6 +39,7 @@ func Run(t *testing.T, open Open) {
 		{"AppendAfterReopen", testAppendAfterReopen},
 		{"AppendEndedContext", testAppendEndedContext},
 		{"Race", testRace},
+		{"Sequencer", testSequencer},
 		{"DeleteMatrix", testDeleteMatrix},
 		{"Recreate", testRecreate},
 		{"RecreateKeepsMetadata", testRecreateKeepsMetadata},

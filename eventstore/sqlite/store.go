@@ -181,7 +181,10 @@ func OpenReadOnly(ctx context.Context, dir string) (*Store, error) {
 	if err == nil {
 		err = s.load(conn)
 	}
-	return s, errors.Join(err, conn.Close())
+	if err = errors.Join(err, conn.Close()); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func newStore(dir string, opt Options) *Store {
