@@ -286,10 +286,15 @@ func TestStaleCacheNeverDecidesARefusal(t *testing.T) {
 		must(t, other, "1", tags("y"), key("y again"))
 		dry := key("dry")
 		dry.DryRun = true
-		if r := must(t, o, "1", tags("x"), dry); len(r.Events) != 1 || r.Revision != 7 {
-			t.Errorf("dry run on a stale state: %+v", r)
+		for _, tag := range []string{"x", "another"} { // stale: nothing to do, and something
+			other := w.orders()
+			must(t, o, "1", tags("x"), key("cached "+tag))
+			r := must(t, other, "1", tags("y"), key("moved "+tag))
+			if dry := must(t, o, "1", tags(tag), dry); len(dry.Events) != 1 || dry.Revision != r.Revision+1 {
+				t.Errorf("dry run on a stale state: %+v, the order is at %d", dry, r.Revision)
+			}
 		}
-		if s, revision, err := o.Load(ctx(), "1"); err != nil || revision != 6 || !slices.Equal(s.Tags, []string{"y"}) {
+		if s, revision, err := o.Load(ctx(), "1"); err != nil || revision != 10 || !slices.Equal(s.Tags, []string{"y"}) {
 			t.Errorf("loaded %v at %d, %v", s.Tags, revision, err)
 		}
 		if m := o.Metrics(); m.CacheHits == 0 {
