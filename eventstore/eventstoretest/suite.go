@@ -144,11 +144,16 @@ func (e *env) write(t *testing.T, stream string, expected eventstore.Expected, e
 	return out
 }
 
-// fill writes n events one by one to a stream.
+// fill writes n events to a new stream, several at a time.
 func (e *env) fill(t *testing.T, stream string, n int) {
 	t.Helper()
-	for i := range n {
-		e.write(t, stream, eventstore.Expected(i-1), e.event(fmt.Sprintf("%s#%d", stream, i)))
+	const batch = 20
+	for at := 0; at < n; at += batch {
+		var events []eventstore.Event
+		for i := at; i < min(at+batch, n); i++ {
+			events = append(events, e.event(fmt.Sprintf("%s#%d", stream, i)))
+		}
+		e.write(t, stream, eventstore.Expected(at-1), events...)
 	}
 }
 

@@ -165,7 +165,7 @@ func TestFlippedAnywhere(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(7, 7))
 	noticed := 0
-	for range 300 {
+	for range 150 {
 		at, bit := rng.IntN(len(file)), byte(1)<<rng.IntN(8)
 		damaged := bytes.Clone(file)
 		damaged[at] ^= bit
