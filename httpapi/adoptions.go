@@ -62,6 +62,10 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 	}
 	control := http.NewResponseController(w)
 	_ = control.EnableFullDuplex() // HTTP/2 has it anyway
+	defer func() {
+		_ = control.SetReadDeadline(time.Time{})
+		_ = control.SetWriteDeadline(time.Time{})
+	}()
 
 	var (
 		waiting = make(chan *adoption, 4*s.o.AdoptionWorkers)

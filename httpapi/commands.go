@@ -193,8 +193,10 @@ func (s *server) command(w http.ResponseWriter, r *request, read func(data []byt
 	}
 	status := http.StatusOK
 	if creates {
-		status = http.StatusCreated
 		w.Header().Set("Location", "/v1/orders/"+id)
+		if len(body.Events) > 0 { // none: the very same order was placed before
+			status = http.StatusCreated
+		}
 	}
 	return writeJSON(w, status, body)
 }

@@ -33,6 +33,9 @@ var strict = json.JoinOptions(
 	)),
 )
 
+// bodyTimeout is how long a body may take to arrive.
+const bodyTimeout = 30 * time.Second
+
 // readBody reads a whole body of the media type, at most limit bytes.
 func readBody(w http.ResponseWriter, r *http.Request, mediaType string, limit int64) ([]byte, error) {
 	empty := r.ContentLength == 0
@@ -49,6 +52,10 @@ func readBody(w http.ResponseWriter, r *http.Request, mediaType string, limit in
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
+	// A caller that sends a byte now and then does not hold us for ever.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var over *http.MaxBytesError
 	switch {
@@ -97,6 +104,9 @@ func decode(data []byte, dst any) error {
 	return nil
 }
 
+// maxPointer bounds in bytes what an answer repeats of a body.
+const maxPointer = 512
+
 // decodeProblem words an error of the decoder for whoever sent the body, with
 // the place. Nothing of the body is echoed but names.
 func decodeProblem(err error) *Problem {
@@ -132,6 +142,9 @@ func decodeProblem(err error) *Problem {
 		}
 	default:
 		detail = "not JSON"
+	}
+	for len(pointer) > maxPointer { // the place around it says enough
+		pointer = pointer[:strings.LastIndexByte(pointer, '/')]
 	}
 	p := problem("invalid-body", "%s", detail)
 	if pointer != "" {
@@ -264,8 +277,8 @@ func parseInstant(text string) (time.Time, error) {
 		return time.Time{}, errors.New(timeForm)
 	}
 	t = t.UTC().Truncate(time.Microsecond)
-	if t.Year() < 1000 || t.Year() > 9999 {
-		return time.Time{}, errors.New(timeForm + ", years 1000 to 9999")
+	if t.Year() < 1 || t.Year() > 9999 || t.IsZero() {
+		return time.Time{}, errors.New(timeForm + ", years 1 to 9999")
 	}
 	return t, nil
 }

@@ -164,7 +164,7 @@ func problemsOf(rt *route) map[int][]string {
 	}
 	if _, ok := rt.answer.(CommandAnswer); ok {
 		for _, rule := range order.Rules() {
-			status := kindStatus[rule.Kind].status
+			status := statusOfRule(rule).status
 			byStatus[status] = append(byStatus[status], rule.Code)
 		}
 	}
@@ -182,7 +182,7 @@ func statusOf(code string) int {
 	}
 	for _, rule := range append(refusals(), order.Rules()...) {
 		if rule.Code == code {
-			return kindStatus[rule.Kind].status
+			return statusOfRule(rule).status
 		}
 	}
 	panic("httpapi: no status for code " + code)

@@ -93,7 +93,23 @@ var (
 	errNotParked    = domain.Reject(domain.NotFound, "not-parked", "no such stream is parked")
 )
 
+// listProjections with Prefer: wait=N waits until everything that was in the
+// log at the call is applied or parked; Preference-Applied says that it is.
 func (s *server) listProjections(w http.ResponseWriter, r *request) error {
+	prefer, err := parsePrefer(r.Request, s.o.MaxWait)
+	if err != nil {
+		return err
+	}
+	if prefer.waits {
+		ctx, cancel := context.WithTimeout(r.Context(), prefer.wait)
+		defer cancel()
+		err := s.o.Projections.CaughtUp(ctx)
+		if err == nil {
+			w.Header().Set("Preference-Applied", "wait")
+		} else if ctx.Err() == nil {
+			return err
+		}
+	}
 	status, err := s.o.Projections.Status(r.Context())
 	if err != nil {
 		return err

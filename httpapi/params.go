@@ -105,7 +105,7 @@ func (p param) check(v string) string {
 			return timeForm + " or a day such as 2018-01-31"
 		}
 	case day:
-		if t, err := time.Parse(time.DateOnly, v); err != nil || t.Year() < 1000 {
+		if t, err := time.Parse(time.DateOnly, v); err != nil || t.Year() < 1 {
 			return "want a day such as 2018-01-31"
 		}
 	case boolean:

@@ -61,37 +61,34 @@ func (p *Problem) Error() string {
 
 func (p *Problem) Unwrap() error { return p.cause }
 
-// problemStatus is the one table from codes to statuses. A refusal whose code is
-// not listed goes by its kind, see kindStatus.
+// problemStatus is the one table from codes to statuses. Refusals by a rule go by
+// their kind, see statusOfRule.
 var problemStatus = map[string]statusTitle{
-	"invalid-body":               {400, "The body is not what this route takes"},
-	"invalid-parameter":          {400, "A query parameter is wrong"},
-	"invalid-header":             {400, "A header is wrong"},
-	"cursor-invalid":             {400, "The cursor cannot be read"},
-	"cursor-of-another-question": {400, "The cursor does not belong to this question"},
-	"token-invalid":              {400, "The consistency token cannot be read"},
-	"unauthenticated":            {401, "A valid API key is needed"},
-	"forbidden":                  {403, "The API key does not allow this"},
-	"wrong-host":                 {403, "The Host header is not this machine's loopback address"},
-	"not-found":                  {404, "There is nothing here"},
-	"method-not-allowed":         {405, "The method is not allowed here"},
-	"rebuild-running":            {409, "A rebuild of this projection is running"},
-	"order-deleted":              {410, "The order was deleted"},
-	"precondition-failed":        {412, "The order is at another revision"},
-	"body-too-large":             {413, "The body is too large"},
-	"change-too-large":           {413, "The change is larger than one append may be"},
-	"unsupported-media-type":     {415, "The content type is not what this route takes"},
-	"key-reused":                 {422, "The idempotency key was used for another request"},
-	"at-in-future":               {422, "The business time is in the future"},
-	"precondition-required":      {428, "If-Match is required"},
-	"internal":                   {500, "Internal error"},
-	"busy":                       {503, "Others change this order right now; nothing was written"},
-	"outcome-unknown":            {503, "It is not known whether this was done; repeat with this key"},
-	"overloaded":                 {503, "Too much work is waiting; nothing was written"},
-	"read-only":                  {503, "The event store does not accept writes"},
-	"read-model-behind":          {503, "The view has not seen that write yet"},
-	"read-model-parked":          {503, "The view cannot follow this order"},
-	"unavailable":                {503, "Not available right now"},
+	"invalid-body":           {400, "The body is not what this route takes"},
+	"invalid-parameter":      {400, "A query parameter is wrong"},
+	"invalid-header":         {400, "A header is wrong"},
+	"unauthenticated":        {401, "A valid API key is needed"},
+	"forbidden":              {403, "The API key does not allow this"},
+	"wrong-host":             {403, "The Host header is not this machine's loopback address"},
+	"not-found":              {404, "There is nothing here"},
+	"method-not-allowed":     {405, "The method is not allowed here"},
+	"rebuild-running":        {409, "A rebuild of this projection is running"},
+	"order-deleted":          {410, "The order was deleted"},
+	"precondition-failed":    {412, "The order is at another revision"},
+	"body-too-large":         {413, "The body is too large"},
+	"change-too-large":       {413, "The change is larger than one append may be"},
+	"unsupported-media-type": {415, "The content type is not what this route takes"},
+	"key-reused":             {422, "The idempotency key was used for another request"},
+	"at-in-future":           {422, "The business time is in the future"},
+	"precondition-required":  {428, "If-Match is required"},
+	"internal":               {500, "Internal error"},
+	"busy":                   {503, "Others change this order right now; nothing was written"},
+	"outcome-unknown":        {503, "It is not known whether this was done; repeat with this key"},
+	"overloaded":             {503, "Too much work is waiting; nothing was written"},
+	"read-only":              {503, "The event store does not accept writes"},
+	"read-model-behind":      {503, "The view has not seen that write yet"},
+	"read-model-parked":      {503, "The view cannot follow this order"},
+	"unavailable":            {503, "Not available right now"},
 }
 
 // kindStatus is the status of a refusal by the domain.
@@ -199,20 +196,13 @@ func problemOf(err error) *Problem {
 	return problem("internal", "").because(err)
 }
 
-// refusal words a rule's no. Fields of the body are JSON Pointers and so begin
-// with a slash; a header's name begins with a capital letter.
+// refusal words a rule's no.
 func refusal(r *domain.Rejection) *Problem {
-	row, ok := problemStatus[r.Code]
-	if !ok {
-		row, ok = kindStatus[r.Kind]
-	}
-	if !ok {
-		return problem("internal", "").because(r)
-	}
+	row := statusOfRule(r)
 	p := &Problem{Type: problemType(r.Code), Title: row.title, Status: row.status, Code: r.Code, Detail: r.Error()}
 	switch {
 	case r.Field == "":
-	case r.Field[0] == '/':
+	case inBody(r):
 		p.at(r.Field, r.Error())
 	case r.Field[0] >= 'A' && r.Field[0] <= 'Z':
 		p.Errors = []FieldError{{Header: r.Field, Detail: r.Error()}}
@@ -220,6 +210,23 @@ func refusal(r *domain.Rejection) *Problem {
 		p.Errors = []FieldError{{Parameter: r.Field, Detail: r.Error()}}
 	}
 	return p
+}
+
+// inBody reports whether the refused field is one of the body: a JSON Pointer
+// begins with a slash, the name of a header with a capital letter.
+func inBody(r *domain.Rejection) bool { return r.Field != "" && r.Field[0] == '/' }
+
+// statusOfRule goes by the kind of the refusal; a query parameter or a header
+// that is wrong is 400.
+func statusOfRule(r *domain.Rejection) statusTitle {
+	if r.Kind == domain.Invalid && r.Field != "" && !inBody(r) {
+		return statusTitle{http.StatusBadRequest, "The question is not valid"}
+	}
+	row, ok := kindStatus[r.Kind]
+	if !ok {
+		panic("httpapi: refusal " + r.Code + " has no kind")
+	}
+	return row
 }
 
 // writeProblem answers a problem. Headers set before (Idempotency-Key) stay.
@@ -260,7 +267,8 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
 func refusals() []*domain.Rejection {
 	return []*domain.Rejection{
 		query.ErrOrderUnknown, query.ErrCustomerUnknown, query.ErrRevisionUnknown, query.ErrTokenInvalid, query.ErrTokenForeign,
-		query.ErrCursorInvalid, query.ErrCursorQuestion, query.ErrCursorForeign,
+		query.ErrCursorInvalid, query.ErrCursorQuestion, query.ErrCursorForeign, query.ErrCurrency, query.ErrRange.At("placedTo"),
+		query.ErrValue.At("tag"), query.ErrValues.At("tag"), query.ErrWords, query.ErrAmount.At("minTotal"), query.ErrDay.At("from"), query.ErrTop,
 		errNoProjection, errNoRebuild, errNotParked,
 	}
 }

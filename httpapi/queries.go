@@ -38,10 +38,12 @@ type ActionsAnswer struct {
 	Actions  []ActionAnswer `json:"actions"`
 }
 
-// ActionAnswer is one action; for a refused one the rule that refuses it.
+// ActionAnswer is one action. One that is not allowed has the rule that refuses
+// it, or there is nothing left for it to do.
 type ActionAnswer struct {
-	Action  string `json:"action"`
+	Action  string `json:"action"` // name of the command
 	Allowed bool   `json:"allowed"`
+	Done    bool   `json:"done,omitempty"`
 	Code    string `json:"code,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 }
@@ -144,15 +146,6 @@ func questionOf(v values) (query.Question, error) {
 	}
 	by, desc := strings.CutPrefix(cmp.Or(v.text("sort"), "-placedAt"), "-")
 	q.Sort = query.Sort{By: query.SortBy(by), Desc: desc}
-	for _, c := range q.Currency {
-		if _, err := money.ParseCurrency(c); err != nil {
-			return q, badParameter("currency", "%v", err)
-		}
-	}
-	one := len(q.Currency) == 1
-	if q.Sort.By == query.ByTotal && !one {
-		return q, badParameter("sort", "total can be compared in one currency only: give currency once")
-	}
 	for _, bound := range []struct {
 		name string
 		to   **money.Amount
@@ -160,10 +153,14 @@ func questionOf(v values) (query.Question, error) {
 		if !v.has(bound.name) {
 			continue
 		}
-		if !one {
-			return q, badParameter(bound.name, "totals can be compared in one currency only: give currency once")
+		if len(q.Currency) != 1 {
+			return q, query.ErrCurrency
 		}
-		amount, err := money.Parse(v.text(bound.name), money.Currency(q.Currency[0]))
+		currency, err := money.ParseCurrency(q.Currency[0])
+		if err != nil {
+			return q, badParameter("currency", "%v", err)
+		}
+		amount, err := money.Parse(v.text(bound.name), currency)
 		if err != nil {
 			return q, badParameter(bound.name, "want decimal text such as 12.34: %v", err)
 		}
@@ -213,12 +210,6 @@ func (s *server) getCustomerOrders(w http.ResponseWriter, r *request) error {
 
 func (s *server) getStats(w http.ResponseWriter, r *request) error {
 	question := query.StatsQuestion{From: r.query.text("from"), To: r.query.text("to"), Top: r.query.integer("top", 0)}
-	if question.Top > 0 && (question.From != "" || question.To != "") {
-		return badParameter("top", "top products are kept over all days only: leave out from and to")
-	}
-	if question.From != "" && question.To != "" && question.From > question.To {
-		return badParameter("to", "is before from")
-	}
 	read, err := s.read(r)
 	if err != nil {
 		return err
@@ -281,7 +272,17 @@ func (s *server) actionsOf(r *request, id string) (ActionsAnswer, error) {
 	if revision < 0 {
 		return ActionsAnswer{}, order.ErrUnknown
 	}
-	body := ActionsAnswer{ID: id, Revision: int64(revision)}
-	_ = state
+	body := ActionsAnswer{ID: id, Revision: int64(revision), Actions: []ActionAnswer{}}
+	for _, a := range order.Actions(state, s.o.Now().UTC()) {
+		one := ActionAnswer{Action: a.Name, Allowed: a.Allowed()}
+		switch {
+		case one.Allowed:
+		case a.Refused != nil:
+			one.Code, one.Reason = a.Refused.Code, a.Refused.Error()
+		default:
+			one.Done = true
+		}
+		body.Actions = append(body.Actions, one)
+	}
 	return body, nil
 }

@@ -20,6 +20,11 @@ var commandCodes = []string{
 
 var readCodes = []string{"invalid-header", "token-invalid", "token-foreign", "read-model-behind", "read-model-parked", "unavailable"}
 
+var listCodes = []string{
+	"cursor-invalid", "cursor-of-another-question", "cursor-foreign", "currency-needed", "range-is-empty",
+	"filter-invalid", "too-many-values", "too-many-words", "amount-invalid",
+}
+
 var readHeaders = []string{"Consistency-Token", "Prefer"}
 
 var (
@@ -150,7 +155,7 @@ var routes = []route{
 	{
 		method: "GET", path: "/v1/orders", scope: ScopeRead, summary: "Find orders", params: listParams, headers: readHeaders,
 		status: http.StatusOK, answer: ListAnswer{}, handle: (*server).listOrders,
-		codes: append([]string{"cursor-invalid", "cursor-of-another-question", "cursor-foreign"}, readCodes...),
+		codes: append(listCodes, readCodes...),
 	},
 	{
 		method: "GET", path: "/v1/orders/{id}", scope: ScopeRead, summary: "One order",
@@ -170,7 +175,7 @@ var routes = []route{
 	{
 		method: "GET", path: "/v1/customers/{id}/orders", scope: ScopeRead, summary: "A customer's orders, newest first",
 		params: []param{limitParam, cursorParam}, headers: readHeaders, status: http.StatusOK, answer: ListAnswer{},
-		codes:  append([]string{query.ErrCustomerUnknown.Code, "cursor-invalid", "cursor-of-another-question", "cursor-foreign"}, readCodes...),
+		codes:  append([]string{"cursor-invalid", "cursor-of-another-question", "cursor-foreign"}, readCodes...),
 		handle: (*server).getCustomerOrders,
 	},
 	{
@@ -180,11 +185,11 @@ var routes = []route{
 			{name: "to", kind: day, doc: "Last day, included."},
 			{name: "top", kind: integer, min: 1, max: 100, doc: "So many products by units and by amount; only without from and to."},
 		},
-		headers: readHeaders, status: http.StatusOK, answer: view.Stats{}, codes: readCodes, handle: (*server).getStats,
+		headers: readHeaders, status: http.StatusOK, answer: view.Stats{}, codes: append([]string{"day-invalid", "range-is-empty", "top-out-of-range"}, readCodes...), handle: (*server).getStats,
 	},
 
 	{
-		method: "GET", path: "/v1/projections", scope: ScopeOperate, summary: "The projections and their generations",
+		method: "GET", path: "/v1/projections", scope: ScopeOperate, summary: "The projections and their generations", headers: []string{"Prefer"},
 		status: http.StatusOK, answer: ProjectionsAnswer{}, handle: (*server).listProjections,
 	},
 	{

@@ -1,0 +1,115 @@
+package httpapi
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if got := decoded[HealthAnswer](r.get("/healthz").is(200)); got.Status != "alive" || got.Version != "test" {
+		t.Errorf("health %+v", got)
+	}
+	r.placed("o-1")
+	r.ready()
+	got := decoded[ReadyAnswer](r.get("/readyz").is(200))
+	if !got.Ready || !got.Commands || !got.Reads || len(got.Impaired) != 0 {
+		t.Errorf("ready %+v", got)
+	}
+}
+
+// ready waits for /readyz to say yes.
+func (r *rig) ready() {
+	r.t.Helper()
+	deadline := time.After(20 * time.Second)
+	for r.get("/readyz").status != 200 {
+		select {
+		case <-deadline:
+			r.t.Fatalf("never ready: %s", r.get("/readyz").body)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.placed("o-1")
+	r.get("/nowhere")
+	r.send("BREW", "/v1/orders", "")
+	r.caughtUp()
+	body := string(r.get("/metrics").is(200).body)
+	for _, want := range []string{
+		`docket_http_requests_total{method="POST",route="/v1/orders",status="201"} 1`,
+		`docket_http_requests_total{method="GET",route="none",status="404"} 1`,
+		`method="other"`,
+		`docket_commands_total{command="place",outcome="done"} 1`,
+		`docket_projection_parked_orders{generation="`, `docket_projection_lag_seconds{`,
+		"docket_command_conflicts_total 0", "docket_http_request_duration_seconds_bucket", "go_goroutines", "process_",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestProjectionsAndRebuild(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.placed("o-1")
+	r.caughtUp()
+	list := decoded[ProjectionsAnswer](r.get("/v1/projections").is(200))
+	if len(list.Items) != 1 || list.Items[0].Name != "orders" || len(list.Items[0].Generations) == 0 || list.Items[0].Generations[0].State != "live" {
+		t.Fatalf("projections %+v", list)
+	}
+	before := list.Items[0].Generations[0].Generation
+	a := r.post("/v1/projections/orders/rebuilds", `{}`).is(202)
+	rb := decoded[RebuildAnswer](a)
+	a.has("Location", "/v1/projections/orders/rebuilds/"+rb.ID)
+	deadline := time.After(20 * time.Second)
+	for {
+		now := decoded[RebuildAnswer](r.get("/v1/projections/orders/rebuilds/" + rb.ID).is(200))
+		if now.State == "done" && now.EndedAt != nil {
+			break
+		}
+		if now.State == "failed" {
+			t.Fatalf("rebuild %+v: %s", now, r.log)
+		}
+		r.get("/v1/orders/o-1").is(200) // no read fails meanwhile
+		select {
+		case <-deadline:
+			t.Fatalf("rebuild %+v", now)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	after := decoded[ProjectionsAnswer](r.get("/v1/projections").is(200)).Items[0].Generations
+	live := 0
+	for _, g := range after {
+		if g.State == "live" {
+			live = g.Generation
+		}
+	}
+	if live <= before {
+		t.Errorf("generation %d after %d: %+v", live, before, after)
+	}
+	r.get("/v1/orders/o-1").is(200)
+
+	r.post("/v1/projections/orders/rebuilds", `{"now":true}`).problem(400, "invalid-body")
+	r.post("/v1/projections/orders/rebuilds", ``, "Content-Type: ").problem(415, "unsupported-media-type")
+	r.post("/v1/projections/sales/rebuilds", `{}`).problem(404, "unknown-projection")
+	r.get("/v1/projections/orders/rebuilds/x").problem(404, "unknown-rebuild")
+	r.get("/v1/projections/sales/rebuilds/x").problem(404, "unknown-projection")
+}
+
+func TestParked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if got := decoded[ParkedAnswer](r.get("/v1/projections/orders/parked").is(200)); got.Items == nil || len(got.Items) != 0 {
+		t.Errorf("parked %+v", got)
+	}
+	r.post("/v1/projections/orders/parked/order-o-1/retry", ``).problem(404, "not-parked")
+	r.get("/v1/projections/sales/parked").problem(404, "unknown-projection")
+	r.post("/v1/projections/sales/parked/order-o-1/retry", ``).problem(404, "unknown-projection")
+}
