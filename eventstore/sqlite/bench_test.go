@@ -34,7 +34,6 @@ func BenchmarkAppend(b *testing.B) {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			s := openTest(b, b.TempDir())
 			var n atomic.Int64
-			b.SetParallelism(writers)
 			b.ResetTimer()
 			done := make(chan error, writers)
 			for range writers {
