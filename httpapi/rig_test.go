@@ -63,7 +63,7 @@ func newRig(t *testing.T, change ...func(*Options)) *rig {
 	o := Options{
 		Orders: r.orders, Projections: r.manager, Store: store, Log: identity, Lifetime: running, Version: "test",
 		Query:  query.New(query.Options{Store: store, Live: live, Progress: r.manager, Log: identity}),
-		Logger: slog.New(slog.NewJSONHandler(r.log, nil)),
+		Logger: newLogger(r.log),
 	}
 	for _, f := range change {
 		f(&o)
@@ -87,6 +87,8 @@ func newRig(t *testing.T, change ...func(*Options)) *rig {
 	}
 	return r
 }
+
+func newLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(w, nil)) }
 
 // logged keeps what was logged.
 type logged struct {
