@@ -226,7 +226,9 @@ func TestApply(t *testing.T) {
 	t.Run("cancelled", given(placed).when(order.Cancelled{Reason: "changed mind", At: later(1)}).then(func(d view.Order) any { return d.Status + " " + d.CancelReason + " " + at(d.CancelledAt) }, "cancelled changed mind 1h0m0s"))
 	t.Run("cancelled: totals stay", given(placed).when(order.Cancelled{}).then(totals, "7.02 11.52 0.005 1.00 0.00 0.00"))
 	t.Run("adopted", given(placed).when(order.AdoptionCompleted{Anomalies: []order.Anomaly{{Kind: "no-payment"}}}).then(func(d view.Order) any { return d.Anomalies }, []view.Anomaly{{Kind: "no-payment"}}))
-	t.Run("recorded", given(placed).when(order.Confirmed{At: later(1)}).then(func(d view.Order) any { return fmt.Sprint(d.ID, " ", d.Revision, " ", d.Position, " ", d.UpdatedAt.Sub(t0)) }, "o 1 2 1m0s"))
+	t.Run("recorded", given(placed).when(order.Confirmed{At: later(1)}).then(func(d view.Order) any {
+		return fmt.Sprint(d.ID, " ", d.Revision, " ", d.Position, " ", d.UpdatedAt.Sub(t0))
+	}, "o 1 2 1m0s"))
 	t.Run("paid before placed", given(pay).when(placed).then(text("%s %s", payment, totals), "paid 7.02 11.52 0.005 1.00 11.52 0.00"))
 }
 

@@ -64,6 +64,7 @@ type Manager struct {
 	registry registry
 
 	started  chan struct{} // closed when live is set
+	finished chan struct{} // closed when Run has returned
 	failed   chan error    // what ended a feeder
 	feeders  sync.WaitGroup
 	running  context.Context // of Run; set before started is closed
@@ -74,6 +75,7 @@ type Manager struct {
 	revision  eventstore.Expected // of the registry's last event
 	progress  *Progress           // of the rebuild that runs
 	lastError string              // of the last rebuild
+	ended     error               // why Run returned, when it had to
 	waiters   map[string][]chan struct{}
 }
 
@@ -99,7 +101,7 @@ func NewManager(o Options) *Manager {
 	}
 	m := &Manager{
 		Options: o, registry: newRegistry(o.Store, o.Namespace),
-		started: make(chan struct{}), failed: make(chan error, 1), rebuilds: make(chan struct{}, 1),
+		started: make(chan struct{}), finished: make(chan struct{}), failed: make(chan error, 1), rebuilds: make(chan struct{}, 1),
 		waiters: map[string][]chan struct{}{},
 	}
 	m.rebuilds <- struct{}{}
@@ -113,21 +115,25 @@ func NewManager(o Options) *Manager {
 // successor is built. When Run returns, all generations are closed.
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
+	defer close(m.finished)
 	defer m.closeAll()
 	defer m.feeders.Wait()
 	defer stop()
-	if err := m.start(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
+	err := m.start(ctx)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-m.failed:
 		}
-		return fmt.Errorf("projection %s: %w", Name, err)
 	}
-	select {
-	case <-ctx.Done():
+	if err == nil || ctx.Err() != nil {
 		return nil
-	case err := <-m.failed:
-		return fmt.Errorf("projection %s: %w", Name, err)
 	}
+	err = fmt.Errorf("projection %s: %w", Name, err)
+	m.mu.Lock()
+	m.ended = err
+	m.mu.Unlock()
+	return err
 }
 
 func (m *Manager) closeAll() {
@@ -319,6 +325,7 @@ func (m *Manager) feed(g *generation, lanes []Checkpoint, log eventstore.LogIden
 	m.mu.Lock()
 	g.feeder, g.stop = f, stop
 	m.mu.Unlock()
+	m.wake([]string{""}) // who came before there was a feeder looks again
 	m.feeders.Go(func() {
 		defer stop()
 		if err := f.run(ctx); err != nil {
@@ -340,11 +347,24 @@ func (m *Manager) generation() (*generation, *feeder) {
 	return m.live, m.live.feeder
 }
 
-// Started returns when Live has an answer.
+// over is why there is no live generation any more.
+func (m *Manager) over() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ended != nil {
+		return m.ended
+	}
+	return ErrClosed
+}
+
+// Started returns when Live has an answer, or with the reason why it will have
+// none.
 func (m *Manager) Started(ctx context.Context) error {
 	select {
 	case <-m.started:
 		return nil
+	case <-m.finished:
+		return m.over()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -372,7 +392,7 @@ func (m *Manager) Wait(ctx context.Context, orderID string, revision eventstore.
 		moved := m.await(orderID)
 		g, _ := m.generation()
 		if g == nil {
-			return ErrClosed
+			return m.over()
 		}
 		if p, ok := g.applier.parkedOrder(orderID); ok && p.Revision <= int64(revision) {
 			m.giveUp(orderID, moved)
@@ -394,7 +414,7 @@ func (m *Manager) Wait(ctx context.Context, orderID string, revision eventstore.
 		select {
 		case <-moved:
 		case <-m.running.Done():
-			return ErrClosed
+			return m.over()
 		case <-ctx.Done():
 			m.giveUp(orderID, moved)
 			return ctx.Err()
@@ -467,7 +487,7 @@ func (m *Manager) reach(ctx context.Context, target eventstore.Position) error {
 		changed := m.await("") // no order has this id: told of switches only
 		g, f := m.generation()
 		if g == nil {
-			return ErrClosed
+			return m.over()
 		}
 		if f != nil {
 			m.giveUp("", changed)
@@ -480,7 +500,7 @@ func (m *Manager) reach(ctx context.Context, target eventstore.Position) error {
 		select {
 		case <-changed:
 		case <-m.running.Done():
-			return ErrClosed
+			return m.over()
 		case <-ctx.Done():
 			m.giveUp("", changed)
 			return ctx.Err()
@@ -505,7 +525,7 @@ func (m *Manager) Parked(ctx context.Context) ([]Parked, error) {
 	}
 	g, _ := m.generation()
 	if g == nil {
-		return nil, ErrClosed
+		return nil, m.over()
 	}
 	return g.applier.allParked(), nil
 }

@@ -30,7 +30,7 @@ func (m *Manager) Rebuild(ctx context.Context, progress func(Progress)) error {
 func (m *Manager) rebuild(ctx context.Context, report func(Progress)) (err error) {
 	old, _ := m.generation()
 	if old == nil {
-		return ErrClosed
+		return m.over()
 	}
 	// What an earlier attempt left behind must not count.
 	p := Progress{Generation: old.number + 1}

@@ -66,7 +66,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 	g := m.live
 	if g == nil {
 		m.mu.Unlock()
-		return Status{}, ErrClosed
+		return Status{}, m.over()
 	}
 	f := g.feeder
 	s := Status{Name: Name, Version: Version, LastRebuildError: m.lastError}
@@ -109,7 +109,7 @@ func (m *Manager) Lag(ctx context.Context) (Lag, error) {
 	}
 	g, f := m.generation()
 	if g == nil {
-		return Lag{}, ErrClosed
+		return Lag{}, m.over()
 	}
 	var from eventstore.Position
 	if f != nil {
