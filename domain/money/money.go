@@ -101,6 +101,9 @@ func allDigits(s string) bool {
 
 // canonical gives the amount its smallest scale not below the minor unit.
 func canonical(units int64, scale uint8, c Currency) (Amount, error) {
+	if units == math.MinInt64 { // it has no opposite
+		return Amount{}, ErrRange
+	}
 	least := uint8(c.Decimals())
 	for scale > least && units%10 == 0 {
 		units, scale = units/10, scale-1
@@ -240,7 +243,8 @@ func (a Amount) Rounded() Amount {
 // largest remainder: the parts add up to the amount exactly, and a part never
 // differs from its exact share by a minor unit or more. Ties go to the earlier
 // part. Weights must not be negative; when all are zero the first part gets
-// everything. The amount must be whole minor units.
+// everything. The amount must be whole minor units; the sum of the weights must
+// fit 64 bits.
 func (a Amount) Allocate(weights []int64) []Amount {
 	if len(weights) == 0 {
 		return nil
@@ -254,7 +258,10 @@ func (a Amount) Allocate(weights []int64) []Amount {
 		if w < 0 {
 			panic("money: negative weight")
 		}
-		sum += uint64(w)
+		var carry uint64
+		if sum, carry = bits.Add64(sum, uint64(w), 0); carry > 0 {
+			panic("money: weights beyond 64 bits")
+		}
 	}
 	parts := make([]int64, len(weights))
 	if sum == 0 {

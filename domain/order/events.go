@@ -51,7 +51,9 @@ type EditProposed struct {
 	At      time.Time    `json:"at"`
 }
 
-// EditConfirmed carries the lines as they are from now on, whole.
+// EditConfirmed carries the lines in force from now on, whole: cancelled units
+// are not in them. What happened to units of a line that stays (shipped ...)
+// stays too.
 type EditConfirmed struct {
 	EditID string    `json:"editId"`
 	Lines  []Line    `json:"lines"`
@@ -152,7 +154,11 @@ type ShipmentUpdated struct {
 }
 
 // ShipmentDelivered: the parcel arrived. Lines is set only on adopted history
-// that knows no dispatch: what arrived, and so had been shipped.
+// that knows no dispatch: what arrived, and so had been shipped. When the
+// dispatch of a parcel that has arrived comes later in the stream (adopted, in
+// order of business time), its units count as shipped and delivered, unless the
+// delivery named units: those were counted. On a dispatched parcel Lines says
+// nothing new.
 type ShipmentDelivered struct {
 	ShipmentID string         `json:"shipmentId"`
 	Lines      []LineQuantity `json:"lines,omitempty"`
@@ -206,8 +212,9 @@ type RefundFailed struct {
 	At       time.Time `json:"at"`
 }
 
-// LinesCancelled takes units that have not left off the order. Discount and Tax
-// are the order's from now on: the cancelled units' share is gone.
+// LinesCancelled takes units that have not left off the order; a line of which
+// nothing is left is gone. Discount and Tax are the order's from now on: the
+// cancelled units' share is gone.
 type LinesCancelled struct {
 	CancellationID string         `json:"cancellationId"`
 	Lines          []LineQuantity `json:"lines"`
