@@ -78,3 +78,19 @@ func TestRecordedAtNeverDecreases(t *testing.T) {
 		}
 	})
 }
+
+// TestForeignEventsDoNotStopTheClock: somebody else wrote into an order's
+// stream; that is no reason to refuse commands on other orders.
+func TestForeignEventsDoNotStopTheClock(t *testing.T) {
+	w := onSQLite(t)
+	future := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+	must(t, w.orders(func(o *Options) { o.Clock = func() time.Time { return future } }), "1", place(), key("a"))
+	foreign := []eventstore.Event{{ID: KeyID("", "", "x"), Type: "Other", Metadata: []byte("none")}}
+	if _, err := w.store.Append(ctx(), "acme.order-2", eventstore.NoStream, foreign); err != nil {
+		t.Fatal(err)
+	}
+	r := must(t, w.orders(), "3", place(), key("c"))
+	if at := r.Events[0].Meta.RecordedAt; at.Before(future) {
+		t.Errorf("recorded at %v, the log is at %v", at, future)
+	}
+}

@@ -6,6 +6,11 @@
 // one answer; an unknown outcome is never reported as a failure that invites a
 // duplicate. It refuses with *domain.Rejection values and the errors below.
 // httpapi and importer call it.
+//
+// Orders.Handle (orders.go) fills in what a command leaves open; loop.go is the
+// one loop around every decider; load.go folds what it starts from, by way of
+// cache.go and snapshots.go; memory.go remembers the commands an aggregate has
+// handled; clock.go dates what is recorded; key.go derives ids.
 package command
 
 import (
@@ -22,7 +27,9 @@ import (
 // Request is what accompanies a command.
 type Request struct {
 	// CommandID identifies the command for ever; see KeyID. Event ids derive
-	// from it. Zero: a new one is made.
+	// from it. Zero: a new one is made. An order remembers the last 1,000
+	// commands that wrote events: an older one that comes again is decided
+	// afresh.
 	CommandID uuid.UUID
 	// Fingerprint of the request; a repeated CommandID with another one is
 	// refused with ErrKeyReused.

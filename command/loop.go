@@ -222,18 +222,18 @@ func (l *loop[S, C, E]) appendOnce(ctx context.Context, stream string, a aggrega
 	return appended, err
 }
 
-// lastRecordedAt is when the newest event of the category was recorded.
+// lastRecordedAt is when the newest event of the category was recorded. Events
+// that docket did not write say nothing; only so many of them are passed over.
 func (l *loop[S, C, E]) lastRecordedAt(ctx context.Context) (time.Time, error) {
+	const most = 1000
 	filter := eventstore.Filter{Prefixes: []string{l.namespace.Prefix(l.decider.Category)}}
-	for r, err := range l.store.ReadAll(ctx, eventstore.End, eventstore.Backwards, filter, 1) {
+	for r, err := range l.store.ReadAll(ctx, eventstore.End, eventstore.Backwards, filter, most) {
 		if err != nil {
 			return time.Time{}, fmt.Errorf("read the last event: %w", err)
 		}
-		meta, err := codec.DecodeMeta(r.Metadata)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("last event of the log, %s at %d: %w", r.Stream, r.Revision, err)
+		if meta, err := codec.DecodeMeta(r.Metadata); err == nil && !meta.RecordedAt.IsZero() {
+			return meta.RecordedAt, nil
 		}
-		return meta.RecordedAt, nil
 	}
 	return time.Time{}, nil
 }

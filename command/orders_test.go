@@ -64,8 +64,10 @@ func TestRefusalsPassThrough(t *testing.T) {
 			t.Error(err)
 		}
 		must(t, o, "1", place(), key("a"))
-		if _, err := o.Handle(ctx(), "1", place(), key("b")); err == nil {
-			t.Log("placing the same order twice changes nothing")
+		another := place()
+		another.Lines = another.Lines[:1]
+		if _, err := o.Handle(ctx(), "1", another, key("b")); !errors.Is(err, order.ErrExists) {
+			t.Error(err)
 		}
 		if n := len(w.records("1")); n != 1 {
 			t.Errorf("%d events", n)
