@@ -86,8 +86,8 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 	switch {
 	case f != nil:
 		live.State = "live"
-		live.Position, live.CaughtUp = f.position()
-		live.CaughtUp = live.CaughtUp && lag == Lag{}
+		live.Position, _ = f.position()
+		live.CaughtUp = lag == Lag{}
 	case s.Rebuild != nil && s.Rebuild.Generation == g.number:
 		live.State = "building"
 	}
