@@ -91,9 +91,10 @@ type Address struct {
 }
 
 // Line is one thing ordered, a number of times. The same SKU may stand on
-// several lines; ID tells them apart within the order.
+// several lines; ID tells them apart within the order. A command may leave it
+// out: then it is the line's number.
 type Line struct {
-	ID        string            `json:"id"`
+	ID        string            `json:"id,omitempty"`
 	SKU       string            `json:"sku"`
 	Title     string            `json:"title,omitempty"`
 	Quantity  int64             `json:"quantity"`
