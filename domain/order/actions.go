@@ -56,7 +56,7 @@ func answer(s State, candidates []Command) Action {
 			return Action{Name: a.Name, Witness: c}
 		}
 		if refusal := (*domain.Rejection)(nil); errors.As(err, &refusal) {
-			a.Refused = refusal
+			a.Refused = domain.Reject(refusal.Kind, refusal.Code, refusal.Text) // the rule, without the witness's figures
 		}
 	}
 	return a
