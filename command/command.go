@@ -10,7 +10,8 @@
 // Orders.Handle (orders.go) fills in what a command leaves open; loop.go is the
 // one loop around every decider; load.go folds what it starts from, by way of
 // cache.go and snapshots.go; memory.go remembers the commands an aggregate has
-// handled; clock.go dates what is recorded; key.go derives ids.
+// handled; turns.go keeps commands on one stream from racing; clock.go dates
+// what is recorded; key.go derives ids.
 package command
 
 import (

@@ -35,6 +35,7 @@ type loop[S, C, E any] struct {
 	encode    func(E) (typ string, data []byte, err error)
 	decode    func(eventstore.Record) (E, codec.Meta, error)
 	clock     *clock
+	turns     *turns
 	cache     *cache[aggregate[S]]
 	snapshots *snapshots[S]
 	count     *counters
@@ -74,6 +75,13 @@ type outcome[S, E any] struct {
 // they were decided on. name is the command's; decide is the decider with the
 // command in it, and is called anew whenever the aggregate has moved.
 func (l *loop[S, C, E]) handle(ctx context.Context, stream, name string, req Request, decide func(S) ([]E, error)) (outcome[S, E], error) {
+	if !req.DryRun {
+		done, err := l.turns.take(ctx, stream)
+		if err != nil {
+			return outcome[S, E]{}, fmt.Errorf("wait for other commands on %s: %w", stream, err)
+		}
+		defer done()
+	}
 	a, fresh, err := l.load(ctx, stream)
 	if err != nil {
 		return outcome[S, E]{}, err

@@ -69,6 +69,7 @@ func New(o Options) *Orders {
 			return e.Event, e.Meta, err
 		},
 		clock:     &clock{source: o.Clock},
+		turns:     newTurns(),
 		cache:     newCache[aggregate[order.State]](o.CacheEntries),
 		snapshots: kept, count: count,
 	}}

@@ -225,6 +225,46 @@ func TestNoLostUpdate(t *testing.T) {
 	})
 }
 
+// TestCommandsOfOneProcessTakeTurns: however many there are, none is told that
+// the order is busy, and nothing is left behind.
+func TestCommandsOfOneProcessTakeTurns(t *testing.T) {
+	w := onSQLite(t)
+	o := w.orders()
+	must(t, o, "1", place(), key("place"))
+	var group sync.WaitGroup
+	for i := range 64 {
+		group.Go(func() {
+			for n := range 5 {
+				if _, err := o.Handle(ctx(), "1", tags(fmt.Sprint(i, n)), key(fmt.Sprint(i, "/", n))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if m := o.Metrics(); m.Conflicts != 0 || len(o.loop.turns.streams) != 0 {
+		t.Errorf("%+v, %d turns", m, len(o.loop.turns.streams))
+	}
+
+	done, err := o.loop.turns.take(ctx(), "acme.order-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(ctx())
+	cancel()
+	if _, err := o.Handle(ended, "1", tags("late"), key("late")); !errors.Is(err, context.Canceled) {
+		t.Errorf("the wait did not end with its context: %v", err)
+	}
+	dry := key("dry")
+	dry.DryRun = true
+	must(t, o, "1", tags("late"), dry) // does not wait
+	done()
+	must(t, o, "1", tags("late"), key("late"))
+	if len(o.loop.turns.streams) != 0 {
+		t.Error("a turn was left behind")
+	}
+}
+
 // ordered checks that recordedAt does not decrease.
 func ordered(t *testing.T, records []codec.Recorded) {
 	t.Helper()
