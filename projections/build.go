@@ -13,7 +13,7 @@ import (
 
 const (
 	// buildOrders is how many documents a build writes at once.
-	buildOrders = 512
+	buildOrders = 2048
 	// progressEvery is how many events pass between two reports.
 	progressEvery = 5000
 )

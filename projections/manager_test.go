@@ -237,6 +237,12 @@ func TestOutageShowsInStatusAndLag(t *testing.T) {
 	}
 }
 
+// untilOver waits for a Run that ends by itself.
+func (w *world) untilOver(m *projections.Manager) {
+	w.t.Helper()
+	w.until(func() bool { _, n := m.Live(); return n == 0 })
+}
+
 // until asks again and again; the world's context bounds it.
 func (w *world) until(done func() bool) {
 	w.t.Helper()
@@ -322,6 +328,7 @@ func TestUnknownEventStopsTheReader(t *testing.T) {
 	if !errors.Is(err, codec.ErrUnknownEvent) {
 		t.Fatalf("caught up: %v", err)
 	}
+	w.untilOver(m)
 	if err := stop(); !errors.Is(err, codec.ErrUnknownEvent) || !strings.Contains(err.Error(), "OrderTeleported") {
 		t.Errorf("run ended with %v", err)
 	}
@@ -560,6 +567,7 @@ func TestLostLaneStops(t *testing.T) {
 	if err := m.CaughtUp(w.ctx); !errors.Is(err, projections.ErrLaneLost) {
 		t.Errorf("caught up: %v", err)
 	}
+	w.untilOver(m)
 	if err := stop(); !errors.Is(err, projections.ErrLaneLost) {
 		t.Errorf("run ended with %v", err)
 	}

@@ -69,17 +69,42 @@ func (s *spill) add(r eventstore.Record) error {
 	return nil
 }
 
-// each hands over the records of one file after the other. The files are gone
-// afterwards.
+// each hands over the records of the files, small files together. A file is
+// gone afterwards.
 func (s *spill) each(fold func([]eventstore.Record) error) error {
+	var together []eventstore.Record
+	var size int64
+	hand := func() error {
+		if len(together) == 0 {
+			return nil
+		}
+		records := together
+		together, size = nil, 0
+		return fold(records)
+	}
 	for i, f := range s.files {
+		if size+s.sizes[i] > spillFileBytes {
+			if err := hand(); err != nil {
+				return err
+			}
+		}
 		if err := s.w[i].Flush(); err != nil {
 			return fmt.Errorf("spill: %w", err)
 		}
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return fmt.Errorf("spill: %w", err)
 		}
-		if err := s.one(f, s.sizes[i], fold); err != nil {
+		var err error
+		if s.sizes[i] > spillFileBytes && s.depth+1 < spillDepth {
+			err = s.deal(f, fold)
+		} else {
+			size += s.sizes[i]
+			err = readRecords(f, func(r eventstore.Record) error {
+				together = append(together, r)
+				return nil
+			})
+		}
+		if err != nil {
 			return err
 		}
 		f.Close()
@@ -88,27 +113,11 @@ func (s *spill) each(fold func([]eventstore.Record) error) error {
 			return fmt.Errorf("spill: %w", err)
 		}
 	}
-	return nil
+	return hand()
 }
 
-func (s *spill) one(f *os.File, size int64, fold func([]eventstore.Record) error) error {
-	if size == 0 {
-		return nil
-	}
-	in := bufio.NewReaderSize(f, 1<<20)
-	if size <= spillFileBytes || s.depth+1 >= spillDepth {
-		var records []eventstore.Record
-		for {
-			r, err := readRecord(in)
-			if errors.Is(err, io.EOF) {
-				return fold(records)
-			}
-			if err != nil {
-				return fmt.Errorf("spill: read %s: %w", f.Name(), err)
-			}
-			records = append(records, r)
-		}
-	}
+// deal deals one large file out to files of its own.
+func (s *spill) deal(f *os.File, fold func([]eventstore.Record) error) error {
 	dir := f.Name() + ".d"
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("spill: %w", err)
@@ -118,22 +127,29 @@ func (s *spill) one(f *os.File, size int64, fold func([]eventstore.Record) error
 		return err
 	}
 	defer deeper.close()
-	for {
-		r, err := readRecord(in)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("spill: read %s: %w", f.Name(), err)
-		}
-		if err := deeper.add(r); err != nil {
-			return err
-		}
+	if err := readRecords(f, deeper.add); err != nil {
+		return err
 	}
 	if err := deeper.each(fold); err != nil {
 		return err
 	}
 	return os.Remove(dir)
+}
+
+func readRecords(f *os.File, each func(eventstore.Record) error) error {
+	in := bufio.NewReaderSize(f, 256<<10)
+	for {
+		r, err := readRecord(in)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("spill: read %s: %w", f.Name(), err)
+		}
+		if err := each(r); err != nil {
+			return err
+		}
+	}
 }
 
 // A record in a file: revision and position, event id, then stream, type, data
