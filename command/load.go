@@ -31,27 +31,28 @@ func (l *loop[S, C, E]) fromStore(ctx context.Context, stream string) (aggregate
 	if err != nil || last < 0 {
 		return absent[S](), err
 	}
-	if !l.snapshots.worthwhile(last) {
-		return l.remember(l.replay(ctx, stream, eventstore.EndRevision))(stream)
-	}
-	if a, ok := l.fromSnapshot(ctx, stream); ok {
-		return l.remember(a, nil)(stream)
-	}
-	a, err := l.remember(l.replay(ctx, stream, eventstore.EndRevision))(stream)
-	if err == nil {
-		l.snapshots.save(stream, a)
-	}
-	return a, err
-}
-
-// remember puts what was loaded into the cache.
-func (l *loop[S, C, E]) remember(a aggregate[S], err error) func(stream string) (aggregate[S], error) {
-	return func(stream string) (aggregate[S], error) {
-		if err == nil && a.revision >= 0 {
-			l.cache.put(stream, a.revision, a)
+	long := l.snapshots.worthwhile(last)
+	if long {
+		if a, ok := l.fromSnapshot(ctx, stream); ok {
+			return l.keep(stream, a), nil
 		}
+	}
+	a, err := l.replay(ctx, stream, eventstore.EndRevision)
+	if err != nil {
 		return a, err
 	}
+	if long {
+		l.snapshots.save(stream, a)
+	}
+	return l.keep(stream, a), nil
+}
+
+// keep puts what was folded into the cache.
+func (l *loop[S, C, E]) keep(stream string, a aggregate[S]) aggregate[S] {
+	if a.revision >= 0 {
+		l.cache.put(stream, a.revision, a)
+	}
+	return a
 }
 
 // lastRevision of a stream; -1 when it does not exist.
@@ -130,7 +131,10 @@ func (l *loop[S, C, E]) catchUp(ctx context.Context, stream string, a aggregate[
 		l.cache.drop(stream)
 		return l.fromStore(ctx, stream)
 	}
-	return l.remember(next, err)(stream)
+	if err != nil {
+		return a, err
+	}
+	return l.keep(stream, next), nil
 }
 
 // extend folds the events after a, up to revision upto.
