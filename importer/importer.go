@@ -68,16 +68,23 @@ const MaxRefusedListed = 1000
 
 // Report says what an import did.
 type Report struct {
-	System       string         `json:"system"`
-	Files        []FileRows     `json:"files"`
-	Orders       int            `json:"orders"`         // documents read from the files
-	Made         int            `json:"made"`           // of these, written by this run
-	AlreadyThere int            `json:"alreadyThere"`   // of these, written by an earlier one
-	Events       int            `json:"events"`         // written by this run
-	Anomalies    map[string]int `json:"anomalies"`      // by kind, of all orders made or already there
+	System       string     `json:"system"`
+	Files        []FileRows `json:"files"`
+	Orders       int        `json:"orders"`       // documents read from the files
+	Made         int        `json:"made"`         // of these, written by this run
+	AlreadyThere int        `json:"alreadyThere"` // of these, written by an earlier one
+	Events       int        `json:"events"`       // written by this run
+	// Anomalies by kind, and the orders that have them. Of orders that were
+	// already there they are known when the same parts were sent as at first.
+	Anomalies    map[string]int `json:"anomalies"`
 	OddOrders    map[string]int `json:"ordersByOddity"` // orders that have an anomaly of the kind
 	Refused      []Row          `json:"refused"`        // the first MaxRefusedListed
 	RefusedCount int            `json:"refusedCount"`
+}
+
+func newReport(system string) Report {
+	return Report{System: system, Files: []FileRows{}, Refused: []Row{},
+		Anomalies: map[string]int{}, OddOrders: map[string]int{}}
 }
 
 // FileRows counts the data rows of a file.

@@ -31,7 +31,7 @@ const (
 // The source knows no time of cancellation: the last time it knows of the order
 // stands for it. Payments carry no time either: that of the approval does.
 func Olist(ctx context.Context, dir string, target Target, opts Options) (Report, error) {
-	report := Report{System: olistSystem}
+	report := newReport(olistSystem)
 	o := &olist{ctx: ctx, dir: dir, opts: opts, report: &report, clock: clock{opts.Zone},
 		texts: newTexts(), ids: map[string]int32{}}
 	for _, read := range []func() error{

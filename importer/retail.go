@@ -31,7 +31,7 @@ var excerpt []byte
 func OnlineRetail(ctx context.Context, file string, target Target, opts Options) (Report, error) {
 	t, err := openTable(file, retailColumns...)
 	if err != nil {
-		return Report{System: retailSystem}, err
+		return newReport(retailSystem), err
 	}
 	return importRetail(ctx, t, target, opts)
 }
@@ -41,7 +41,7 @@ func OnlineRetail(ctx context.Context, file string, target Target, opts Options)
 func Excerpt(ctx context.Context, target Target, opts Options) (Report, error) {
 	t, err := readTable("online-retail-excerpt.csv", io.NopCloser(bytes.NewReader(excerpt)), retailColumns...)
 	if err != nil {
-		return Report{System: retailSystem}, err
+		return newReport(retailSystem), err
 	}
 	return importRetail(ctx, t, target, opts)
 }
@@ -70,7 +70,7 @@ type retailRow struct {
 }
 
 func importRetail(ctx context.Context, t *table, target Target, opts Options) (Report, error) {
-	report := Report{System: retailSystem}
+	report := newReport(retailSystem)
 	r := &retail{file: t.name, clock: clock{opts.Zone}, invoices: newTexts(), codes: newTexts(), titles: newTexts(),
 		dates: newTexts(), customers: newTexts(), regions: newTexts(), prices: newTexts()}
 	err := t.Each(ctx, opts, &report, func() error { return r.read(t, &report) })

@@ -67,7 +67,6 @@ func send(ctx context.Context, docs documents, target Target, opts Options, repo
 	s := &sender{docs: docs, target: target, opts: opts, report: report,
 		refused: make([]bool, docs.count), made: make([]bool, docs.count)}
 	report.Orders = docs.count
-	report.Anomalies, report.OddOrders = map[string]int{}, map[string]int{}
 	parts := s.parts()
 	s.total = len(parts)
 
