@@ -55,6 +55,9 @@ func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.L
 		if err := s.add(r); err != nil {
 			return err
 		}
+		if id, ok := a.namespace.ID(codec.Category, r.Stream); ok {
+			lanes[LaneOf(id)].EventID = r.ID
+		}
 		p.Position = r.Position
 		if p.Events++; p.Events%progressEvery == 0 {
 			report(p)

@@ -1,9 +1,21 @@
 // Package projections turns events into the documents that readers see.
 //
-// Apply (event to document) and Contributions (document to counters) are pure,
-// written once, and shared by every store. The runner carries the log into
-// sinks: one order always in order, each event once in effect, a poisoned order
-// parked alone, catching up and live by the same code. A sink is one generation
-// of the projection in one store; the switch between generations is one append
-// to the stream projection-<name>.
+// It promises: events of one order are applied in order, each once in effect,
+// whatever is delivered twice, lost or broken on the way; an event that cannot
+// be applied parks its own order and nothing else; a store that is down parks
+// nothing; an event that this program is too old for stops it, with a message.
+// A generation is fed only by the version that built it, and a rebuild never
+// disturbs the live one before the switch.
+//
+// cmd runs a Manager over a Backend; query asks its live sink; adapters
+// implement Backend and Sink and call Counters and AssembleStats.
+//
+// Apply (event to document), Contributions (document to counters) and Words
+// are pure, written once, and shared by every store. The path of an event is
+// feeder (reads ahead, deals into rounds) - applier (folds, writes, parks) -
+// Sink. A rebuild spills the log to files by stream (spill, build) and lets the
+// same applier and feeder do the rest. Which generation is live is the last
+// event of the stream projection-orders:
+//
+//	ProjectionSwitched {"generation":2,"version":1,"at":"2024-05-01T09:00:00Z"}
 package projections

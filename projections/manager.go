@@ -244,6 +244,7 @@ func (m *Manager) fail(err error) {
 }
 
 // dropOthers removes generations that an unfinished rebuild or switch left.
+// Nobody else is building one: one process feeds a backend.
 func (m *Manager) dropOthers(ctx context.Context, live int) error {
 	numbers, err := m.Backend.Generations(ctx)
 	if err != nil {
