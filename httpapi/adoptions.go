@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"hash/fnv"
@@ -169,13 +170,34 @@ func (s *server) readAdoptions(ctx context.Context, r *request, control *http.Re
 // workerOf sends lines of one order to one worker. A line whose id cannot be
 // seen is refused by whichever gets it.
 func workerOf(line []byte, n int) int {
-	var seen struct {
-		ID string `json:"id"`
-	}
-	_ = json.Unmarshal(line, &seen)
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(seen.ID))
+	_, _ = h.Write([]byte(idOf(line)))
 	return int(h.Sum32() % uint32(n))
+}
+
+// idOf reads no further than the id, which mostly comes first.
+func idOf(line []byte) string {
+	dec := jsontext.NewDecoder(bytes.NewReader(line))
+	if begin, err := dec.ReadToken(); err != nil || begin.Kind() != '{' {
+		return ""
+	}
+	for {
+		name, err := dec.ReadToken()
+		if err != nil || name.Kind() != '"' {
+			return ""
+		}
+		if name.String() != "id" {
+			if dec.SkipValue() != nil {
+				return ""
+			}
+			continue
+		}
+		id, err := dec.ReadToken()
+		if err != nil {
+			return ""
+		}
+		return id.String()
+	}
 }
 
 // readLine reads a line of at most limit bytes, without its end. Of a longer
@@ -208,17 +230,13 @@ func (s *server) adoptOne(r *request, a *adoption) {
 		a.refuse(problemOf(err))
 		return
 	}
-	correlation := r.correlation
 	req := command.Request{
 		CommandID:   command.KeyID(r.who.name, a.answer.ID, a.answer.Key),
 		Fingerprint: fingerprint("ADOPT", a.answer.ID, a.line),
 		Actor:       r.who.name, TraceParent: r.traceParent,
 	}
-	if correlation == "" {
-		correlation = req.CommandID.String()
-	}
-	req.CorrelationID = correlation
-	result, err := s.adoptHandle(r, a.answer.ID, cmd, req)
+	req.CorrelationID = cmp.Or(r.correlation, req.CommandID.String())
+	result, err := s.handle(r.Context(), a.answer.ID, cmd, req)
 	if err != nil {
 		p := problemOf(err)
 		if p.Status < 500 {
@@ -242,16 +260,6 @@ func (s *server) adoptOne(r *request, a *adoption) {
 			a.answer.Anomalies = completed.Anomalies
 		}
 	}
-}
-
-// adoptHandle is handle without the request's own command name: many commands
-// share one request.
-func (s *server) adoptHandle(r *request, id string, cmd order.Command, req command.Request) (command.Result, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.o.CommandTimeout)
-	defer cancel()
-	result, err := s.o.Orders.Handle(ctx, id, cmd, req)
-	s.metrics.commands.WithLabelValues(cmd.Name(), outcomeOf(result, req, err)).Inc()
-	return result, err
 }
 
 func readAdoption(a *adoption) (order.Adopt, error) {

@@ -158,7 +158,8 @@ func (s *server) command(w http.ResponseWriter, r *request, read func(data []byt
 		return problem("precondition-required", "send If-Match with the ETag of the order")
 	}
 
-	result, err := s.handle(r, id, cmd, req)
+	r.exchange.command = cmd.Name()
+	result, err := s.handle(r.Context(), id, cmd, req)
 	if err != nil {
 		return err
 	}
@@ -203,10 +204,9 @@ func (s *server) command(w http.ResponseWriter, r *request, read func(data []byt
 
 // handle runs a command to its end although its caller may hang up: what was
 // accepted is finished.
-func (s *server) handle(r *request, id string, cmd order.Command, req command.Request) (command.Result, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.o.CommandTimeout)
+func (s *server) handle(ctx context.Context, id string, cmd order.Command, req command.Request) (command.Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.CommandTimeout)
 	defer cancel()
-	r.command = cmd.Name()
 	result, err := s.o.Orders.Handle(ctx, id, cmd, req)
 	s.metrics.commands.WithLabelValues(cmd.Name(), outcomeOf(result, req, err)).Inc()
 	return result, err

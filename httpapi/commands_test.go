@@ -135,7 +135,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 		place.TotalsChange.After.Grand.Decimal() != "23.10" || len(place.Events) != 1 || place.Events[0].Data.Kind() != '{' {
 		t.Errorf("dry run %+v", place)
 	}
-	r.get("/v1/orders/o-1").problem(404, "order-unknown")
+	r.get("/v1/orders/o-1").problem(404, "unknown-order")
 	r.placed("o-1")
 	cancel := decoded[DryRunAnswer](r.post("/v1/orders/o-1/cancel?dryRun=true", `{"lines":[{"lineId":"2","quantity":1}]}`).is(200))
 	if cancel.Revision != 1 || cancel.Order == nil || cancel.Order.Revision != 1 || len(cancel.Order.Lines) == 0 ||

@@ -69,7 +69,10 @@ func document(routes []route, version string) []byte {
 	return append(data, '\n')
 }
 
-type documenter struct{ schemas object }
+type documenter struct {
+	schemas object
+	closed  bool // the schemas being made are of bodies, which may hold nothing else
+}
 
 func (d *documenter) operation(rt *route) object {
 	op := object{
@@ -98,7 +101,9 @@ func (d *documenter) operation(rt *route) object {
 		op["security"] = []object{{"key": []string{string(rt.scope)}}}
 	}
 	if rt.body != nil {
+		d.closed = true
 		content := object{"schema": d.schema(reflect.TypeOf(rt.body))}
+		d.closed = false
 		if rt.example != "" {
 			content["example"] = jsontext.Value(rt.example)
 		}
@@ -295,6 +300,9 @@ func (d *documenter) structSchema(t reflect.Type) object {
 		return ref
 	}
 	schema := object{"type": "object"}
+	if d.closed {
+		schema["additionalProperties"] = false
+	}
 	d.schemas[name] = schema // before its fields, which may refer to it
 	properties, required := object{}, []string{}
 	for _, f := range fieldsOf(t) {

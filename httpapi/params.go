@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/docket-orders/docket/query"
 )
 
 // paramKind is the form of a query parameter's value.
@@ -35,7 +37,7 @@ type param struct {
 
 // Bounds of the query string.
 const (
-	maxValues      = 100 // of one repeatable parameter
+	maxValues      = query.MaxValues // of one repeatable parameter
 	maxValueLength = 1024
 )
 

@@ -5,7 +5,10 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
 )
 
@@ -35,8 +38,8 @@ func TestGetOrder(t *testing.T) {
 	// The ETag of the view is good for a command.
 	r.post("/v1/orders/o-1/confirm", `{}`, "If-Match: "+tag).is(200)
 
-	r.get("/v1/orders/nobody").problem(404, "order-unknown")
-	r.get("/v1/orders/a%20b").problem(404, "order-unknown")
+	r.get("/v1/orders/nobody").problem(404, "unknown-order")
+	r.get("/v1/orders/a%20b").problem(404, "unknown-order")
 	r.get("/v1/orders/o-1?asOf=2020-01-01T00:00:00Z").problem(400, "invalid-parameter")
 	p := r.get("/v1/orders/o-1?include=everything").problem(400, "invalid-parameter")
 	if p.Errors[0].Parameter != "include" || !strings.Contains(p.Detail, "actions") {
@@ -76,6 +79,26 @@ func TestConsistencyTokens(t *testing.T) {
 	r.get("/v1/orders/o-1", "Consistency-Token: "+foreign).problem(409, "token-foreign")
 }
 
+func TestReadModelBehind(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(o *Options) { o.MaxWait = 20 * time.Millisecond })
+	r.placed("o-1")
+	r.caughtUp()
+	identity, err := r.store.Log(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	future := query.Token{Log: identity, OrderID: "o-1", Revision: 7, Position: eventstore.At64(1 << 40)}.String()
+	for _, path := range []string{"/v1/orders/o-1", "/v1/orders", "/v1/customers/c-1", "/v1/customers/c-1/orders", "/v1/stats"} {
+		for _, prefer := range []string{"wait=0", "wait=60"} { // at most MaxWait
+			a := r.get(path, "Consistency-Token: "+future, "Prefer: "+prefer).has("Retry-After", "1")
+			if p := a.problem(503, "read-model-behind"); p.WantedPosition != "1099511627776" || p.ReadPosition == "" {
+				t.Errorf("%s: %s", path, a.body)
+			}
+		}
+	}
+}
+
 func TestActions(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -91,6 +114,10 @@ func TestActions(t *testing.T) {
 	by := actions(got.Actions)
 	if got.ID != "o-1" || !by["confirm"].Allowed || by["deliver"].Allowed || by["deliver"].Code == "" || by["deliver"].Reason == "" {
 		t.Errorf("actions %+v", got)
+	}
+	r.post("/v1/orders/o-1/confirm", `{}`).is(200)
+	if by := actions(decoded[ActionsAnswer](r.get("/v1/orders/o-1/actions").is(200)).Actions); by["confirm"].Allowed || !by["confirm"].Done {
+		t.Errorf("confirm a confirmed order: %+v", by["confirm"])
 	}
 	r.post("/v1/orders/o-1/cancel", `{}`).is(200)
 	doc := decoded[OrderAnswer](r.get("/v1/orders/o-1?include=actions").is(200))
@@ -188,8 +215,7 @@ func TestListRefusals(t *testing.T) {
 	} {
 		p := r.get("/v1/orders?" + question)
 		p.is(400)
-		var body Problem
-		body = decoded[Problem](p)
+		body := decoded[Problem](p)
 		if len(body.Errors) != 1 || body.Errors[0].Parameter != name || body.Errors[0].Detail == "" {
 			t.Errorf("%s: %s, want %s named", question, p.body, name)
 		}
@@ -244,8 +270,8 @@ func TestCustomersAndStats(t *testing.T) {
 	if c.Name != "Ana Prado" || len(c.Totals) != 1 || c.Totals[0].Orders != 2 || c.Totals[0].Grand.Decimal() != "46.20" {
 		t.Errorf("customer %+v", c)
 	}
-	r.get("/v1/customers/nobody").problem(404, "customer-unknown")
-	r.get("/v1/customers/a%2Fb").problem(404, "customer-unknown")
+	r.get("/v1/customers/nobody").problem(404, "unknown-customer")
+	r.get("/v1/customers/a%2Fb").problem(404, "unknown-customer")
 	if none := decoded[ListAnswer](r.get("/v1/customers/nobody/orders").is(200)); len(none.Items) != 0 {
 		t.Errorf("orders of nobody %+v", none)
 	}
@@ -259,7 +285,7 @@ func TestCustomersAndStats(t *testing.T) {
 		t.Errorf("stats of another year %+v", ranged)
 	}
 	for question, name := range map[string]string{
-		"from=2020-02-30": "from", "from=2020-02-02&to=2020-02-01": "to", "top=0": "top", "top=101": "top",
+		"from=2020-02-30": "from", "from=2020-02-02&to=2020-02-01": "to", "top=0": "top", "top=1001": "top",
 		"top=3&from=2020-01-01": "top", "currency=EUR": "currency", "from=2020-01-01T00:00:00Z": "from",
 	} {
 		p := r.get("/v1/stats?" + question).is(400)

@@ -183,7 +183,7 @@ var routes = []route{
 		params: []param{
 			{name: "from", kind: day, doc: "First day orders were placed on, UTC."},
 			{name: "to", kind: day, doc: "Last day, included."},
-			{name: "top", kind: integer, min: 1, max: 100, doc: "So many products by units and by amount; only without from and to."},
+			{name: "top", kind: integer, min: 1, max: query.MaxTop, doc: "So many products by units and by amount; only without from and to."},
 		},
 		headers: readHeaders, status: http.StatusOK, answer: view.Stats{}, codes: append([]string{"day-invalid", "range-is-empty", "top-out-of-range"}, readCodes...), handle: (*server).getStats,
 	},
