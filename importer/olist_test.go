@@ -2,6 +2,7 @@ package importer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -221,5 +222,124 @@ func TestOlistStranger(t *testing.T) {
 		return a.Kind == order.AnomalySourceConflict && strings.Contains(a.Detail, "c9")
 	}) {
 		t.Errorf("customer %v, anomalies %v", early.Customer, early.Anomalies)
+	}
+}
+
+// TestOlistOtherGranularity: what was adopted whole is found step by step, and
+// the other way round.
+func TestOlistOtherGranularity(t *testing.T) {
+	dir, ctx := write(t, smallOlist), context.Background()
+	for _, first := range []bool{false, true} {
+		w := newWorld(t)
+		if _, err := importer.Olist(ctx, dir, w, importer.Options{Interleave: first}); err != nil {
+			t.Fatal(err)
+		}
+		before := w.documents()
+		report, err := importer.Olist(ctx, dir, w, importer.Options{Interleave: !first})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Events != 0 || report.AlreadyThere != 4 || report.RefusedCount != 0 {
+			t.Errorf("interleaved first is %v: %+v", first, report)
+		}
+		wantEqual(t, before, w.documents())
+	}
+}
+
+// TestInterleaveFollowsTime: steps are sent in order of business time over all
+// orders, none before its order's placing.
+func TestInterleaveFollowsTime(t *testing.T) {
+	var sent []string
+	_, err := importer.Olist(context.Background(), write(t, smallOlist), recorder(func(id string, a order.Adopt) {
+		for i, e := range a.History {
+			sent = append(sent, fmt.Sprintf("%s %d %T", id, a.First+int64(i), e))
+		}
+		if len(a.History) != 1 || a.Last != (a.Claim != order.Claim{}) {
+			t.Errorf("%s: %d steps at once, last %v with claim %v", id, len(a.History), a.Last, a.Claim)
+		}
+	}), importer.Options{Interleave: true, InFlight: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{
+		"whole 0 order.Placed",             // 10-02 10:56
+		"whole 1 order.PaymentCaptured",    // 10-02 11:07
+		"whole 2 order.PaymentCaptured",    //
+		"whole 3 order.Confirmed",          //
+		"early 0 order.Placed",             // 10-03 08:00
+		"early 1 order.ShipmentDispatched", // 10-04 10:00
+		"whole 4 order.ShipmentDispatched", // 10-04 19:55
+		"early 2 order.PaymentCaptured",    // 10-05 09:00
+		"early 3 order.Confirmed",          //
+		"whole 5 order.ShipmentDelivered",  // 10-10 21:25
+		"bare 0 order.Placed",              // 10-14 23:30
+		"bare 1 order.Confirmed",           // 10-15 00:30
+		"bare 2 order.Cancelled",           //
+		"arrived 0 order.Placed",           // 10-16 12:00
+		"arrived 1 order.PaymentCaptured",  //
+		"arrived 2 order.ShipmentDelivered",
+	}; !slices.Equal(sent, want) {
+		t.Errorf("sent\n%s", strings.Join(sent, "\n"))
+	}
+}
+
+type recorder func(id string, a order.Adopt)
+
+func (r recorder) Adopt(_ context.Context, id string, a order.Adopt, _ string) (importer.Outcome, error) {
+	r(id, a)
+	return importer.Outcome{Events: len(a.History)}, nil
+}
+
+// TestEarlierThanItsOrder: a step dated before the placing is sent after it.
+func TestEarlierThanItsOrder(t *testing.T) {
+	files := with(t, "olist_orders_dataset.csv", "2017-10-04 10:00:00", "2017-10-01 10:00:00")
+	var sent []string
+	_, err := importer.Olist(context.Background(), write(t, files), recorder(func(id string, a order.Adopt) {
+		sent = append(sent, id)
+	}), importer.Options{Interleave: true, InFlight: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// whole is placed, paid twice and confirmed on the day before.
+	if want := []string{"whole", "whole", "whole", "whole", "early", "early", "whole"}; !slices.Equal(sent[:len(want)], want) {
+		t.Errorf("sent %v", sent)
+	}
+	w := newWorld(t)
+	if _, err := importer.Olist(context.Background(), write(t, files), w, importer.Options{Interleave: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(w.documents()["early"].Anomalies); !strings.Contains(got, order.AnomalyShippedBeforePlaced) {
+		t.Errorf("anomalies %s", got)
+	}
+}
+
+// TestFailureEndsTheImport: what is no refusal is not counted as one.
+func TestFailureEndsTheImport(t *testing.T) {
+	cut := &cutOff{Target: newWorld(t)}
+	report, err := importer.Olist(context.Background(), write(t, smallOlist), cut, importer.Options{InFlight: 1})
+	if !errors.Is(err, errCutOff) || report.RefusedCount != 0 {
+		t.Errorf("%v, %+v", err, report)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := importer.Olist(ctx, write(t, smallOlist), silent{t}, importer.Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled before: %v", err)
+	}
+}
+
+// TestRuleRefusesOne: a document that a rule refuses is reported with its line,
+// and the rest goes on.
+func TestRuleRefusesOne(t *testing.T) {
+	w := newWorld(t)
+	files := with(t, "olist_order_items_dataset.csv", "5.00,0.00", "5.00,0.001") // freight of a tenth of a cent
+	report, err := importer.Olist(context.Background(), write(t, files), w, importer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.RefusedCount != 1 || report.Refused[0].Line != 3 || !strings.HasPrefix(report.Refused[0].Reason, "order early: ") || report.Made != 3 {
+		t.Errorf("%+v", report)
+	}
+	if _, there := w.documents()["early"]; there {
+		t.Error("early is there")
 	}
 }

@@ -18,6 +18,11 @@ import (
 // commit to be worth it, and few in memory.
 const defaultInFlight = 128
 
+// queued parts may wait behind one that is on its way: several of one order
+// often follow each other, and the others should not wait for them. It bounds
+// how far the order of sending departs from that of business time.
+const queued = 32
+
 // maxAppend bounds the events of one part: an append is at most 1 MiB, and
 // metadata needs room too.
 const maxAppend = 1<<20 - 32<<10
@@ -79,7 +84,7 @@ func send(ctx context.Context, docs documents, target Target, opts Options, repo
 	queues := make([]chan part, lanes)
 	var working sync.WaitGroup
 	for i := range queues {
-		queues[i] = make(chan part, 4)
+		queues[i] = make(chan part, queued)
 		working.Go(func() {
 			for p := range queues[i] {
 				if ctx.Err() != nil {
