@@ -5,15 +5,16 @@ import (
 	"fmt"
 
 	"github.com/docket-orders/docket/domain"
+	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/view"
 )
 
 // Refusals of reads. Field names the query parameter or header.
 var (
-	ErrOrderUnknown    = domain.Reject(domain.NotFound, "order-unknown", "there is no such order")
-	ErrCustomerUnknown = domain.Reject(domain.NotFound, "customer-unknown", "there is no such customer")
-	ErrRevisionUnknown = domain.Reject(domain.NotFound, "revision-unknown", "the order has not reached this revision")
+	ErrOrderUnknown    = order.ErrUnknown // the write side's, so that there is one
+	ErrCustomerUnknown = domain.Reject(domain.NotFound, "unknown-customer", "there is no such customer")
+	ErrRevisionUnknown = domain.Reject(domain.NotFound, "unknown-revision", "the order has not reached this revision")
 	ErrTokenInvalid    = domain.Reject(domain.Invalid, "token-invalid", "this is not a consistency token").At("Consistency-Token")
 	ErrTokenForeign    = domain.Reject(domain.Conflict, "token-foreign", "the consistency token is of another log, or of the time before a restore").At("Consistency-Token")
 	ErrCursorInvalid   = domain.Reject(domain.Invalid, "cursor-invalid", "this is not a cursor").At("cursor")

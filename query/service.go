@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
@@ -38,7 +40,16 @@ type Progress interface {
 // goroutines.
 type Service struct {
 	options Options
+	lag     struct {
+		sync.Mutex
+		projections.Lag
+		known time.Time
+	}
 }
+
+// lagRemembered is for how long one look at the log tells all readers the lag:
+// while the views are behind, a look costs more than most questions.
+const lagRemembered = 100 * time.Millisecond
 
 // New makes a service; it holds nothing that needs closing.
 func New(o Options) *Service { return &Service{options: o} }
@@ -100,9 +111,14 @@ func ask[T any](s *Service, question func(Views) (T, error)) (answer T, generati
 }
 
 func (s *Service) freshness(ctx context.Context, generation int) (Freshness, error) {
-	lag, err := s.options.Progress.Lag(ctx)
-	if err != nil {
-		return Freshness{}, fmt.Errorf("ask how far the views are: %w", err)
+	s.lag.Lock()
+	defer s.lag.Unlock()
+	if time.Since(s.lag.known) > lagRemembered {
+		lag, err := s.options.Progress.Lag(ctx)
+		if err != nil {
+			return Freshness{}, fmt.Errorf("ask how far the views are: %w", err)
+		}
+		s.lag.Lag, s.lag.known = lag, time.Now()
 	}
-	return Freshness{Generation: generation, Lag: lag}, nil
+	return Freshness{Generation: generation, Lag: s.lag.Lag}, nil
 }

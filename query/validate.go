@@ -23,10 +23,10 @@ const (
 // Refusals of questions; Field names the query parameter.
 var (
 	ErrLimit    = domain.Reject(domain.Invalid, "limit-out-of-range", fmt.Sprintf("limit is 1 to %d", MaxLimit)).At("limit")
-	ErrSort     = domain.Reject(domain.Invalid, "sort-unknown", "sort is placedAt, updatedAt, total or number, with a minus in front for descending").At("sort")
+	ErrSort     = domain.Reject(domain.Invalid, "unknown-sort", "sort is placedAt, updatedAt, total or number, with a minus in front for descending").At("sort")
 	ErrCurrency = domain.Reject(domain.Invalid, "currency-needed", "amounts compare within one currency: name exactly one").At("currency")
 	ErrRange    = domain.Reject(domain.Invalid, "range-is-empty", "the range ends before it begins")
-	ErrFacet    = domain.Reject(domain.Invalid, "facet-unknown", "facets are "+strings.Join(Facets, ", ")).At("facets")
+	ErrFacet    = domain.Reject(domain.Invalid, "unknown-facet", "facets are "+strings.Join(Facets, ", ")).At("facets")
 	ErrValue    = domain.Reject(domain.Invalid, "filter-invalid", "this value cannot match anything")
 	ErrValues   = domain.Reject(domain.Invalid, "too-many-values", fmt.Sprintf("a filter has at most %d values", MaxValues))
 	ErrWords    = domain.Reject(domain.Invalid, "too-many-words", fmt.Sprintf("a search has at most %d words", MaxWords)).At("q")

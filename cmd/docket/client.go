@@ -95,16 +95,17 @@ func problemOf(asked string, status int, text []byte) error {
 
 // get asks, decodes into answer, and returns the body as it came.
 func (c *client) get(ctx context.Context, path string, answer any) ([]byte, error) {
-	return c.ask(ctx, http.MethodGet, path, answer)
+	return c.ask(ctx, http.MethodGet, path, nil, answer)
 }
 
-// post orders something without a body.
+// post orders something that needs no words. The empty object is there because
+// the API takes nothing without a content type: a web page could send that.
 func (c *client) post(ctx context.Context, path string, answer any) ([]byte, error) {
-	return c.ask(ctx, http.MethodPost, path, answer)
+	return c.ask(ctx, http.MethodPost, path, struct{}{}, answer)
 }
 
-func (c *client) ask(ctx context.Context, method, path string, answer any) ([]byte, error) {
-	text, _, err := c.do(ctx, method, path, nil, nil)
+func (c *client) ask(ctx context.Context, method, path string, body, answer any) ([]byte, error) {
+	text, _, err := c.do(ctx, method, path, nil, body)
 	if err != nil {
 		return nil, err
 	}

@@ -46,11 +46,15 @@ func (p *program) connect() (*connection, error) {
 	return p.open()
 }
 
-// open opens the folder in this process.
+// open opens the folder in this process, and waits until its views hold what is
+// in its log: after a crash they may not, and a command answers once.
 func (p *program) open() (*connection, error) {
 	a, err := openApp(p.ctx, p.config.Data, p.config.namespace(), p.logger(slog.LevelWarn))
 	if err != nil {
 		return nil, err
+	}
+	if err := a.manager.CaughtUp(p.ctx); err != nil {
+		return nil, errors.Join(err, a.close())
 	}
 	lifetime, end := context.WithCancel(context.Background())
 	key := newRunKey()

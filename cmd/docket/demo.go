@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -75,6 +77,7 @@ func (a *app) fillDemo(p *program) (example string, err error) {
 	}
 	if err == nil {
 		err = sendLife(p.ctx, target, last)
+		shown.show("generating orders", int64(len(lives)), int64(len(lives)))
 	}
 	if err == nil {
 		err = a.manager.CaughtUp(p.ctx)
@@ -122,7 +125,7 @@ func sendLife(ctx context.Context, target importer.Direct, life importer.Lifecyc
 
 // demoPage is what the first command of a stranger prints.
 func demoPage(address, data, example string) string {
-	return strings.NewReplacer("{BASE}", "http://"+address, "{ORDER}", example, "{DATA}", data).Replace(`
+	return strings.NewReplacer("{BASE}", "http://"+address, "{ORDER}", example, "{DATA}", data, "{DOCKET}", programName()).Replace(`
 docket serves real and generated orders on {BASE}   (Ctrl-C ends it)
 
 Try in another terminal:
@@ -152,9 +155,18 @@ Try in another terminal:
   curl -s '{BASE}/v1/stats?top=3'
 
   # the same for people
-  docket order list --data {DATA} --limit 10
-  docket order get --data {DATA} 536365
+  {DOCKET} order list --data {DATA} --limit 10
+  {DOCKET} order get --data {DATA} 536365
+  {DOCKET} eventstore verify --data {DATA}
 
 The whole API is described in {BASE}/openapi.json
 `)
+}
+
+// programName is how this program was started, for people to type again.
+func programName() string {
+	if program, err := os.Executable(); err == nil && strings.Contains(filepath.ToSlash(program), "/go-build") {
+		return "go run ./cmd/docket"
+	}
+	return os.Args[0]
 }

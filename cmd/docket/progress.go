@@ -22,6 +22,7 @@ type progress struct {
 	bar   *mpb.Bar
 	phase string
 	said  time.Time
+	ended bool // the line of a phase that is done was written
 }
 
 const lineEvery = time.Second
@@ -60,11 +61,14 @@ func (p *progress) show(phase string, done, total int64) {
 }
 
 func (p *progress) line(begins bool, done, total int64) {
-	now := time.Now()
-	if !begins && done != total && now.Sub(p.said) < lineEvery {
+	now, ends := time.Now(), total > 0 && done >= total
+	if begins {
+		p.ended = false
+	}
+	if p.ended || !begins && !ends && now.Sub(p.said) < lineEvery {
 		return
 	}
-	p.said = now
+	p.said, p.ended = now, ends
 	if total > 0 {
 		fmt.Fprintf(p.out, "%s: %d of %d\n", p.phase, done, total)
 	} else {

@@ -1,0 +1,341 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/docket-orders/docket/eventstore/sqlite"
+	"github.com/docket-orders/docket/httpapi"
+	"github.com/docket-orders/docket/view"
+)
+
+// TestMain makes this very test binary answer to the name docket, in scripts
+// and for exec.Command.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"docket": main})
+}
+
+const excerpt = "../../importer/excerpt/online-retail-excerpt.csv"
+
+// TestScripts runs the sessions in testdata/script. Beside the commands of
+// testscript they know:
+//
+//	await-server DIR             until the docket of the folder is ready
+//	http STATUS METHOD PATH [BODY]
+//	                             one request to it; the answer is stdout
+//	newer FILE                   makes a database of it that a later docket wrote
+//	damage FILE OLD NEW          replaces text in a file by text as long
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			text, err := os.ReadFile(excerpt)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(e.WorkDir, "excerpt.csv"), text, 0o600)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"await-server": awaitServer,
+			"http":         scriptHTTP,
+			"newer":        makeNewer,
+			"damage":       damage,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+func awaitServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await-server DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		r, there, err := readRunFile(dir)
+		if err != nil || !there {
+			continue
+		}
+		resp, err := http.Get("http://" + r.Address + "/readyz")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			ts.Setenv("BASE", "http://"+r.Address)
+			ts.Setenv("ADDRESS", r.Address)
+			return
+		}
+	}
+	ts.Fatalf("no docket is ready in %s", args[0])
+}
+
+func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || len(args) > 4 {
+		ts.Fatalf("usage: http STATUS METHOD PATH [BODY]")
+	}
+	var body io.Reader
+	if len(args) == 4 {
+		body = strings.NewReader(args[3])
+	}
+	request, err := http.NewRequest(args[1], ts.Getenv("BASE")+args[2], body)
+	ts.Check(err)
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(request)
+	ts.Check(err)
+	defer resp.Body.Close()
+	_, err = io.Copy(ts.Stdout(), resp.Body)
+	ts.Check(err)
+	if got := resp.Status[:3]; got != args[0] {
+		ts.Fatalf("%s %s: status %s, want %s", args[1], args[2], got, args[0])
+	}
+}
+
+// userVersion is where SQLite keeps the number that docket gives its format.
+const userVersion = 60
+
+func makeNewer(ts *testscript.TestScript, neg bool, args []string) {
+	name := ts.MkAbs(args[0])
+	text, err := os.ReadFile(name)
+	ts.Check(err)
+	binary.BigEndian.PutUint32(text[userVersion:], 999)
+	ts.Check(os.WriteFile(name, text, 0o600))
+}
+
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	name := ts.MkAbs(args[0])
+	text, err := os.ReadFile(name)
+	ts.Check(err)
+	changed := bytes.ReplaceAll(text, []byte(args[1]), []byte(args[2]))
+	if len(args[1]) != len(args[2]) || bytes.Equal(changed, text) {
+		ts.Fatalf("%s does not hold %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(name, changed, 0o600))
+}
+
+func TestExitStatus(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cases := map[string]struct {
+		args   []string
+		status int
+		says   string // on stderr
+	}{
+		"done":                {[]string{"version"}, exitDone, ""},
+		"help":                {[]string{"import", "--help"}, exitDone, ""},
+		"no command":          {nil, exitUsage, `expected one of "serve"`},
+		"unknown command":     {[]string{"ordr"}, exitUsage, `did you mean "order"`},
+		"unknown flag":        {[]string{"serve", "--listenn", "x"}, exitUsage, `did you mean "--listen"`},
+		"port":                {[]string{"serve", "--listen", "127.0.0.1:99999"}, exitUsage, "0 to 65535"},
+		"address":             {[]string{"serve", "--listen", "8080"}, exitUsage, "want HOST:PORT"},
+		"open to the world":   {[]string{"serve", "--listen", "0.0.0.0:8080"}, exitUsage, "give --keys"},
+		"all interfaces":      {[]string{"demo", "--listen", ":8080"}, exitUsage, "give --keys"},
+		"no keys there":       {[]string{"serve", "--keys", "/nonexistent"}, exitUsage, "--keys: open /nonexistent"},
+		"level":               {[]string{"serve", "--log-level", "loud"}, exitUsage, "want debug, info, warn or error"},
+		"namespace":           {[]string{"serve", "--namespace", "A-B"}, exitUsage, "1 to 16 of a-z and 0-9"},
+		"data is a file":      {[]string{"serve", "--data", file}, exitUsage, "is not a folder"},
+		"server without http": {[]string{"order", "list", "--server", "localhost:8080"}, exitUsage, "want http://HOST:PORT"},
+		"serve a server":      {[]string{"serve", "--server", "http://127.0.0.1:1"}, exitUsage, "works on the folder"},
+		"zone":                {[]string{"import", "online-retail", "--file", excerpt, "--zone", "Mars"}, exitUsage, "IANA"},
+		"no file":             {[]string{"import", "online-retail"}, exitUsage, "--file"},
+		"unknown projection":  {[]string{"projections", "rebuild", "sales"}, exitUsage, "want orders"},
+		"unknown order":       {[]string{"order", "get", "nowhere", "--data", dir}, exitFailed, "unknown-order"},
+		"refused question":    {[]string{"order", "list", "--data", dir, "--sort", "total"}, exitFailed, "currency"},
+		"nobody answers":      {[]string{"order", "list", "--server", "http://127.0.0.1:1"}, exitFailed, "refused"},
+		"nothing to verify":   {[]string{"eventstore", "verify", "--data", filepath.Join(dir, "none")}, exitFailed, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			if got := run(t.Context(), c.args, &stdout, &stderr); got != c.status {
+				t.Errorf("status %d, want %d; stderr: %s", got, c.status, &stderr)
+			}
+			if !strings.Contains(stderr.String(), c.says) {
+				t.Errorf("stderr: %s", &stderr)
+			}
+		})
+	}
+}
+
+// TestImportKilled kills an import with kill -9 ten times, at random points of
+// its way, and lets the last run end: every document must be as if nothing had
+// happened, but for when and where in the log it was written.
+func TestImportKilled(t *testing.T) {
+	const kills = 10
+	calm, killed := t.TempDir(), t.TempDir()
+	runImport(t, calm)
+	want, total := documents(t, calm), head(t, calm)
+
+	midway := 0
+	for n := range kills {
+		at := head(t, killed)
+		// A little further each time, so that the last kill still finds work.
+		until := at + 1 + rand.Uint64N(1+(total-min(at, total))/uint64(kills-n))
+		importing := exec.Command("docket", "import", "online-retail", "--file", excerpt, "--data", killed)
+		if err := importing.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() { importing.Wait(); close(ended) }()
+		awaitHead(t, killed, min(until, total), ended)
+		importing.Process.Kill()
+		<-ended
+		if at := head(t, killed); at > 0 && at < total {
+			midway++
+		}
+	}
+	t.Logf("%d of %d kills came while events were missing", midway, kills)
+	if midway == 0 {
+		t.Error("no kill came while events were missing: this tests nothing")
+	}
+	runImport(t, killed)
+
+	if got := head(t, killed); got != total {
+		t.Errorf("%d events instead of %d", got, total)
+	}
+	got := documents(t, killed)
+	if len(got) != len(want) {
+		t.Errorf("%d documents instead of %d", len(got), len(want))
+	}
+	for id, doc := range want {
+		if !reflect.DeepEqual(got[id], doc) {
+			t.Errorf("order %s is\n%+v\ninstead of\n%+v", id, got[id], doc)
+		}
+	}
+	if out, err := exec.Command("docket", "eventstore", "verify", "--data", killed).CombinedOutput(); err != nil {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
+func runImport(t *testing.T, dir string) {
+	t.Helper()
+	out, err := exec.Command("docket", "import", "online-retail", "--file", excerpt, "--data", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("import: %v\n%s", err, out)
+	}
+}
+
+// head is the last position of the log in a folder, 0 when there is none.
+func head(t *testing.T, dir string) uint64 {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(dir, "events.db")); err != nil {
+		return 0
+	}
+	store, err := sqlite.OpenReadOnly(t.Context(), dir)
+	if err != nil {
+		return 0 // not yet a log
+	}
+	defer store.Close()
+	at, err := store.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.Commit
+}
+
+// awaitHead returns when the log has reached a position, or its writer ended.
+func awaitHead(t *testing.T, dir string, position uint64, ended <-chan struct{}) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for head(t, dir) < position {
+		select {
+		case <-tick.C:
+		case <-ended:
+			return
+		}
+	}
+}
+
+// documents is every order of a folder, without when and where in the log its
+// last event was written.
+func documents(t *testing.T, dir string) map[string]view.Order {
+	t.Helper()
+	found := map[string]view.Order{}
+	p := &program{ctx: t.Context(), config: &config{Data: dir}, stdout: io.Discard, stderr: io.Discard}
+	docket, err := p.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for more := ""; ; {
+		var page httpapi.ListAnswer
+		if _, err := docket.get(t.Context(), "/v1/orders?limit=200&sort=number"+more, &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range page.Items {
+			o.Position, o.UpdatedAt = "", time.Time{}
+			found[o.ID] = o
+		}
+		if page.Next == "" {
+			break
+		}
+		more = "&cursor=" + page.Next
+	}
+	if err := docket.close(); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// An import through a running docket has the same outcome as one into the
+// folder, in the same number of events.
+func TestImportThroughServer(t *testing.T) {
+	inside, outside := t.TempDir(), t.TempDir()
+	runImport(t, inside)
+	ctx, stop := context.WithCancel(t.Context())
+	var stdout, stderr bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"serve", "--data", outside, "--listen", "127.0.0.1:0"}, &stdout, &stderr)
+	}()
+	for there := false; !there; _, there, _ = readRunFile(outside) {
+		select {
+		case <-ended:
+			t.Fatalf("serve ended: %s", &stderr)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	out, err := exec.Command("docket", "import", "online-retail", "--file", excerpt, "--data", outside, "--json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct{ Orders, Made, RefusedCount int }
+	if err := json.Unmarshal(out, &report); err != nil || report.Made == 0 || report.Made != report.Orders {
+		t.Errorf("report %+v, %v", report, err)
+	}
+	stop()
+	if status := <-ended; status != exitDone {
+		t.Errorf("serve ended with %d: %s", status, &stderr)
+	}
+	if got, want := head(t, outside), head(t, inside); got != want {
+		t.Errorf("%d events instead of %d", got, want)
+	}
+	if got, want := documents(t, outside), documents(t, inside); !reflect.DeepEqual(got, want) {
+		t.Errorf("%d documents differ from %d", len(got), len(want))
+	}
+	// And into the folder once more, where they came through the server.
+	runImport(t, outside)
+	if got, want := head(t, outside), head(t, inside); got != want {
+		t.Errorf("after a second import: %d events instead of %d", got, want)
+	}
+}
