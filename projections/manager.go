@@ -64,6 +64,7 @@ type Manager struct {
 	registry registry
 
 	started  chan struct{} // closed when live is set
+	decided  chan struct{} // closed when Run knows what becomes of the live generation
 	finished chan struct{} // closed when Run has returned
 	failed   chan error    // what ended a feeder
 	feeders  sync.WaitGroup
@@ -101,7 +102,7 @@ func NewManager(o Options) *Manager {
 	}
 	m := &Manager{
 		Options: o, registry: newRegistry(o.Store, o.Namespace),
-		started: make(chan struct{}), finished: make(chan struct{}), failed: make(chan error, 1), rebuilds: make(chan struct{}, 1),
+		started: make(chan struct{}), decided: make(chan struct{}), finished: make(chan struct{}), failed: make(chan error, 1), rebuilds: make(chan struct{}, 1),
 		waiters: map[string][]chan struct{}{},
 	}
 	m.rebuilds <- struct{}{}
@@ -183,7 +184,7 @@ func (m *Manager) start(ctx context.Context) error {
 	// Nobody rebuilds before it is decided what becomes of this generation.
 	<-m.rebuilds
 	close(m.started)
-	decided := sync.OnceFunc(func() { m.rebuilds <- struct{}{} })
+	decided := sync.OnceFunc(func() { m.rebuilds <- struct{}{}; close(m.decided) })
 	defer decided()
 
 	lanes, err := g.applier.sink.Checkpoints(ctx)

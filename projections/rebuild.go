@@ -13,6 +13,15 @@ func (m *Manager) Rebuild(ctx context.Context, progress func(Progress)) error {
 	if err := m.Started(ctx); err != nil {
 		return err
 	}
+	// A first build of the live generation is waited for: it is no rebuild that
+	// anybody asked for.
+	select {
+	case <-m.decided:
+	case <-m.finished:
+		return m.over()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	select {
 	case <-m.rebuilds:
 		defer func() { m.rebuilds <- struct{}{} }()
