@@ -201,13 +201,19 @@ func each(n int, do func(i int)) {
 }
 
 // decode never fails: what cannot be read is an arrival with its reason.
-func (a *applier) decode(r eventstore.Record) arrival {
-	id, _ := a.namespace.ID(codec.Category, r.Stream)
-	e, err := codec.Decode(r, a.namespace)
-	return arrival{
-		orderID: id, revision: int64(r.Revision), position: r.Position, eventID: r.ID,
-		event: e, poison: err, size: len(r.Data) + len(r.Metadata) + 256,
+func (a *applier) decode(r eventstore.Record) (e arrival) {
+	e = arrival{
+		revision: int64(r.Revision), position: r.Position, eventID: r.ID,
+		size: len(r.Data) + len(r.Metadata) + 256,
 	}
+	e.orderID, _ = a.namespace.ID(codec.Category, r.Stream)
+	defer func() {
+		if p := recover(); p != nil {
+			e.poison = fmt.Errorf("decode %s: %v", r.Type, p)
+		}
+	}()
+	e.event, e.poison = codec.Decode(r, a.namespace)
+	return e
 }
 
 var errGap = errors.New("events are missing")

@@ -18,8 +18,10 @@ import (
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/eventstore/eventstoretest"
+	storesqlite "github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/projections/projectionstest"
+	"github.com/docket-orders/docket/projections/sqlite"
 	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
 	"github.com/google/uuid"
@@ -591,6 +593,33 @@ func TestWaitEnds(t *testing.T) {
 	if err := m.Wait(w.ctx, "o", 0); !errors.Is(err, projections.ErrClosed) {
 		t.Errorf("wait after the end: %v", err)
 	}
+}
+
+// The stores that users run, together: written, restarted, rebuilt while
+// written.
+func TestOnSQLite(t *testing.T) {
+	w := newWorld(t, 0)
+	store, err := storesqlite.Open(w.ctx, t.TempDir(), storesqlite.Options{})
+	w.must(err)
+	defer store.Close()
+	w.store = store
+	views := t.TempDir()
+	onFiles := func(o *projections.Options) { o.Backend = sqlite.NewBackend(views, sqlite.Options{}) }
+	w.feed("early", 20)
+	m, stop := w.run(onFiles)
+	w.feed("live", 20)
+	w.check(m)
+	w.must(stop())
+	m, stop = w.run(onFiles)
+	var writing sync.WaitGroup
+	writing.Go(func() { w.feed("meanwhile", 20) })
+	w.must(m.Rebuild(w.ctx, nil))
+	writing.Wait()
+	w.check(m)
+	if _, n := m.Live(); n != 2 {
+		t.Errorf("generation %d is live", n)
+	}
+	w.must(stop())
 }
 
 func TestRunThatCannotStart(t *testing.T) {
