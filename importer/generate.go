@@ -135,18 +135,19 @@ func (l *life) live() {
 // place chooses who buys what, where.
 func (l *life) place() {
 	l.shop = pick(l, shops)
-	first, last := pick(l, l.shop.first), pick(l, l.shop.last)
+	// A person always has the same name.
 	person := l.random.IntN(60)
+	name := l.shop.first[person%len(l.shop.first)] + " " + l.shop.last[person/7%len(l.shop.last)]
 	where := pick(l, l.shop.cities)
 	address := order.Address{
-		Name:       first + " " + last,
+		Name:       name,
 		Street:     fmt.Sprintf("%s %d", pick(l, l.shop.streets), 1+l.random.IntN(120)),
 		PostalCode: fmt.Sprintf(l.shop.postal, l.random.IntN(l.shop.postals)),
 		City:       where.city, State: where.state, Country: l.shop.country,
 	}
 	customer := order.Customer{
 		ID:    fmt.Sprintf("%s-%03d", l.shop.country, person),
-		Name:  first + " " + last,
+		Name:  name,
 		Email: fmt.Sprintf("customer%03d@%s.example.com", person, l.shop.mail),
 	}
 	if l.chance(10) {
