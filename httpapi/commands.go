@@ -208,6 +208,12 @@ func (s *server) handle(ctx context.Context, id string, cmd order.Command, req c
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.CommandTimeout)
 	defer cancel()
 	result, err := s.o.Orders.Handle(ctx, id, cmd, req)
+	switch {
+	case errors.Is(err, eventstore.ErrReadOnly):
+		s.readOnly.Store(true)
+	case err == nil && len(result.Events) > 0 && !result.Replayed && !req.DryRun:
+		s.readOnly.Store(false)
+	}
 	s.metrics.commands.WithLabelValues(cmd.Name(), outcomeOf(result, req, err)).Inc()
 	return result, err
 }

@@ -298,6 +298,10 @@ func (s *server) readyz(w http.ResponseWriter, r *request) error {
 		body.Impaired = append(body.Impaired, "commands: the event store does not answer")
 		s.o.Logger.WarnContext(ctx, "readiness", "traceId", r.traceID, "error", err)
 	}
+	if s.readOnly.Load() {
+		body.Commands = false
+		body.Impaired = append(body.Impaired, "commands: the event store does not accept writes; see the log")
+	}
 	if live, _ := s.o.Projections.Live(); live == nil {
 		body.Reads = false
 		body.Impaired = append(body.Impaired, "reads: no view is open")

@@ -155,6 +155,9 @@ func problemOf(err error) *Problem {
 	switch {
 	case errors.As(err, &known):
 		return known
+	// First of all: whatever else went wrong, no answer may invite a duplicate.
+	case errors.Is(err, eventstore.ErrOutcomeUnknown):
+		return problem("outcome-unknown", "send the same request again with the Idempotency-Key of this answer").retry(1).because(err)
 	case errors.As(err, &rejection):
 		return refusal(rejection)
 	case errors.As(err, &precondition):
@@ -172,8 +175,6 @@ func problemOf(err error) *Problem {
 		return problem("at-in-future", "%v", command.ErrFuture).at("/at", "must not be in the future")
 	case errors.Is(err, command.ErrBusy):
 		return problem("busy", "repeat the command").retry(1).because(err)
-	case errors.Is(err, eventstore.ErrOutcomeUnknown):
-		return problem("outcome-unknown", "send the same request again with the Idempotency-Key of this answer").retry(1).because(err)
 	case errors.Is(err, eventstore.ErrOverloaded):
 		return problem("overloaded", "repeat the command later").retry(2).because(err)
 	case errors.Is(err, eventstore.ErrReadOnly):

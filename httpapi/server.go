@@ -57,6 +57,7 @@ type server struct {
 	rebuilds   rebuilds
 	openapi    []byte
 	caughtUp   atomic.Bool // with everything that was in the log at the start
+	readOnly   atomic.Bool // the last command that had something to write met a store that refuses writes
 }
 
 // New makes the handler. It begins to wait for the views to catch up with the
