@@ -262,9 +262,11 @@ func (s *server) adoptOne(r *request, a *adoption) {
 	}
 }
 
+var adoptionReader = readerOf[AdoptionLine]()
+
 func readAdoption(a *adoption) (order.Adopt, error) {
-	var line AdoptionLine
-	if err := decode(a.line, &line); err != nil {
+	line, err := adoptionReader.read(a.line)
+	if err != nil {
 		return order.Adopt{}, err
 	}
 	if !order.ValidID(line.ID) {
@@ -282,7 +284,6 @@ func readAdoption(a *adoption) (order.Adopt, error) {
 	if len(line.History) == 0 || line.History.Kind() == 'n' {
 		return cmd, nil
 	}
-	var err error
 	if cmd.History, err = codec.UnmarshalHistory(line.History); err != nil {
 		var where *codec.HistoryError
 		if !errors.As(err, &where) {

@@ -70,16 +70,16 @@ type TotalsChange struct {
 // commandRoute is a command on an order that exists. fill puts in what stands
 // in the path.
 func commandRoute[C order.Command](method, path, summary, example string, fill func(c *C, r *request)) route {
-	var zero C
+	body := readerOf[C]()
 	return route{
 		method: method, path: path, scope: ScopeWrite, summary: summary,
 		params: []param{dryRunParam}, headers: []string{"Idempotency-Key", "If-Match", "Prefer"},
-		body: zero, example: example, status: http.StatusOK, answer: CommandAnswer{},
+		body: *new(C), example: example, status: http.StatusOK, answer: CommandAnswer{},
 		codes: commandCodes,
 		handle: func(s *server, w http.ResponseWriter, r *request) error {
-			return s.command(w, r, func(data []byte, key string) (string, order.Command, error) {
-				var c C
-				if err := decode(data, &c); err != nil {
+			return s.command(w, r, func(data []byte) (string, order.Command, error) {
+				c, err := body.read(data)
+				if err != nil {
 					return "", nil, err
 				}
 				if fill != nil {
@@ -95,11 +95,13 @@ func commandRoute[C order.Command](method, path, summary, example string, fill f
 	}
 }
 
+var placeReader = readerOf[PlaceBody]()
+
 // place is the one command on an order that does not exist.
 func (s *server) place(w http.ResponseWriter, r *request) error {
-	return s.command(w, r, func(data []byte, key string) (string, order.Command, error) {
-		var body PlaceBody
-		if err := decode(data, &body); err != nil {
+	return s.command(w, r, func(data []byte) (string, order.Command, error) {
+		body, err := placeReader.read(data)
+		if err != nil {
 			return "", nil, err
 		}
 		if body.ID == "" {
@@ -115,7 +117,7 @@ func (s *server) place(w http.ResponseWriter, r *request) error {
 // command carries one command from the request to the write side and answers.
 // read makes the command of the body, and the id of the order; none for a
 // create that leaves the id to us.
-func (s *server) command(w http.ResponseWriter, r *request, read func(data []byte, key string) (string, order.Command, error)) error {
+func (s *server) command(w http.ResponseWriter, r *request, read func(data []byte) (string, order.Command, error)) error {
 	key, err := idempotencyKey(r.Request)
 	if err != nil {
 		return err
@@ -127,7 +129,7 @@ func (s *server) command(w http.ResponseWriter, r *request, read func(data []byt
 	if err != nil {
 		return err
 	}
-	id, cmd, err := read(data, key)
+	id, cmd, err := read(data)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,19 +86,30 @@ func wantMediaType(r *http.Request, want string) error {
 	return nil
 }
 
-// decode reads one JSON object into dst, a pointer to a struct. An empty body
-// counts as an empty object.
-func decode(data []byte, dst any) error {
-	if len(bytes.TrimSpace(data)) == 0 {
-		data = []byte("{}")
+// reader reads bodies of one type. It is made once per type.
+type reader[T any] struct{ shape *shape }
+
+func readerOf[T any]() reader[T] { return reader[T]{shapeOf(reflect.TypeFor[T]())} }
+
+// read reads one JSON object. An empty body counts as an empty object.
+func (r reader[T]) read(data []byte) (T, error) {
+	var v T
+	return v, decode(data, &v, r.shape)
+}
+
+// decode reads one JSON object into dst, a pointer to a struct of the shape.
+func decode(data []byte, dst any, shape *shape) error {
+	first := bytes.TrimLeft(data, " \t\r\n")
+	if len(first) == 0 {
+		data, first = []byte("{}"), []byte("{}")
 	}
 	if err := json.Unmarshal(data, dst, strict); err != nil {
 		return decodeProblem(err)
 	}
-	if first := bytes.TrimLeft(data, " \t\r\n"); first[0] != '{' {
+	if first[0] != '{' { // null
 		return problem("invalid-body", "want an object").at("", "want an object")
 	}
-	if pointer, ok := missing(data, reflect.TypeOf(dst).Elem(), ""); ok {
+	if pointer, ok := missing(data, shape); ok {
 		return problem("invalid-body", "%s is missing", pointer).at(pointer, "is missing")
 	}
 	return nil
@@ -283,39 +294,80 @@ func parseInstant(text string) (time.Time, error) {
 	return t, nil
 }
 
-// missing finds the first required field that a body, already decoded into t,
-// does not have. Required is what has neither omitempty nor omitzero.
-func missing(value jsontext.Value, t reflect.Type, pointer string) (string, bool) {
-	for t.Kind() == reflect.Pointer {
+// shape is what of a struct must be there, at every depth.
+type shape struct {
+	fields []shapeField
+}
+
+type shapeField struct {
+	field
+	below *shape // of the field, or of its elements; nil when nothing is needed there
+}
+
+// shapeOf a type; nil for one without fields.
+func shapeOf(t reflect.Type) *shape {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice && !opaque(t) {
 		t = t.Elem()
 	}
-	switch {
-	case value.Kind() == '{' && t.Kind() == reflect.Struct && !opaque(t):
-		var members map[string]jsontext.Value
-		if json.Unmarshal(value, &members) != nil {
+	if t.Kind() != reflect.Struct || opaque(t) {
+		return nil
+	}
+	s := &shape{}
+	for _, f := range fieldsOf(t) {
+		s.fields = append(s.fields, shapeField{f, shapeOf(f.typ)})
+	}
+	if len(s.fields) > 64 {
+		panic("httpapi: " + t.String() + " has more fields than missing can mark")
+	}
+	return s
+}
+
+// missing finds the first required field that a body, known to be well-formed,
+// does not have or has null.
+func missing(data []byte, s *shape) (pointer string, found bool) {
+	dec := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true))
+	return missingIn(dec, s)
+}
+
+func missingIn(dec *jsontext.Decoder, s *shape) (pointer string, found bool) {
+	switch kind := dec.PeekKind(); {
+	case s == nil || kind != '{' && kind != '[':
+		_ = dec.SkipValue()
+		return "", false
+	case kind == '[':
+		_, _ = dec.ReadToken()
+		for k := dec.PeekKind(); k != ']' && k != 0; k = dec.PeekKind() {
+			if pointer, found = missingIn(dec, s); found {
+				return pointer, found
+			}
+		}
+		_, _ = dec.ReadToken()
+		return "", false
+	}
+	_, _ = dec.ReadToken()
+	var seen uint64 // by index of the field
+	for k := dec.PeekKind(); k != '}' && k != 0; k = dec.PeekKind() {
+		name, err := dec.ReadToken()
+		if err != nil {
 			return "", false
 		}
-		for _, f := range fieldsOf(t) {
-			member, ok := members[f.name]
-			here := pointer + "/" + f.name
-			if f.required && (!ok || member.Kind() == 'n') {
-				return here, true
-			}
-			if ok {
-				if p, bad := missing(member, f.typ, here); bad {
-					return p, true
-				}
-			}
+		member := name.String()
+		i := slices.IndexFunc(s.fields, func(f shapeField) bool { return f.name == member })
+		if i < 0 {
+			_ = dec.SkipValue()
+			continue
 		}
-	case value.Kind() == '[' && t.Kind() == reflect.Slice && !opaque(t):
-		var elements []jsontext.Value
-		if json.Unmarshal(value, &elements) != nil {
-			return "", false
+		if dec.PeekKind() != 'n' {
+			seen |= 1 << i
 		}
-		for i, e := range elements {
-			if p, bad := missing(e, t.Elem(), pointer+"/"+strconv.Itoa(i)); bad {
-				return p, true
-			}
+		if pointer, found = missingIn(dec, s.fields[i].below); found {
+			return pointer, found
+		}
+	}
+	_, _ = dec.ReadToken()
+	for i, f := range s.fields {
+		if f.required && seen&(1<<i) == 0 {
+			return string(dec.StackPointer()) + "/" + f.name, true
 		}
 	}
 	return "", false

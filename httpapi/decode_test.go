@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -66,8 +67,7 @@ func TestDecodeRefusesHostileBodies(t *testing.T) {
 	for _, c := range hostile {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var body PlaceBody
-			err := decode([]byte(c.body), &body)
+			body, err := placeReader.read([]byte(c.body))
 			var p *Problem
 			if !errors.As(err, &p) {
 				t.Fatalf("decoded to %+v, %v", body, err)
@@ -90,9 +90,8 @@ func TestDecodeRefusesHostileBodies(t *testing.T) {
 
 func TestDecodeReadsWhatIsMeant(t *testing.T) {
 	t.Parallel()
-	var body PlaceBody
-	err := decode([]byte(`{"id":"a","currency":"EUR","lines":[{"id":"1","sku":"\u0061","quantity":2,"unitPrice":{"currency":"EUR","amount":"0.001"}}],
-		"at":"2018-01-31T12:00:00.1234567+02:00","shipping":null,"shippingAddress":null}`), &body)
+	body, err := placeReader.read([]byte(`{"id":"a","currency":"EUR","lines":[{"id":"1","sku":"\u0061","quantity":2,"unitPrice":{"currency":"EUR","amount":"0.001"}}],
+		"at":"2018-01-31T12:00:00.1234567+02:00","shipping":null,"shippingAddress":null}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +101,7 @@ func TestDecodeReadsWhatIsMeant(t *testing.T) {
 	if body.Lines[0].UnitPrice.Decimal() != "0.001" || body.Lines[0].SKU != "a" || body.ID != "a" {
 		t.Errorf("read %+v", body)
 	}
-	var empty order.Confirm
-	if err := decode([]byte(" \n"), &empty); err != nil {
+	if _, err := readerOf[order.Confirm]().read([]byte(" \n")); err != nil {
 		t.Errorf("an empty body for a command that needs nothing: %v", err)
 	}
 }
@@ -153,7 +151,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, dst := range []any{&PlaceBody{}, &order.ProposeEdit{}, &AdoptionLine{}, &order.SetMetadata{}} {
-			err := decode(data, dst)
+			err := decode(data, dst, shapeOf(reflect.TypeOf(dst)))
 			var p *Problem
 			if err != nil && (!errors.As(err, &p) || p.Status != 400) {
 				t.Fatalf("%T: %v", dst, err)

@@ -107,7 +107,7 @@ func (d *documenter) operation(rt *route) object {
 		if rt.example != "" {
 			content["example"] = jsontext.Value(rt.example)
 		}
-		_, none := missing(jsontext.Value("{}"), reflect.TypeOf(rt.body), "")
+		_, none := missing([]byte("{}"), shapeOf(reflect.TypeOf(rt.body)))
 		op["requestBody"] = object{
 			"required": none, "content": object{cmp.Or(rt.mediaType, "application/json"): content},
 		}

@@ -158,7 +158,7 @@ func TestExamplesDecode(t *testing.T) {
 			continue
 		}
 		dst := reflect.New(reflect.TypeOf(rt.body))
-		if err := decode([]byte(rt.example), dst.Interface()); err != nil {
+		if err := decode([]byte(rt.example), dst.Interface(), shapeOf(reflect.TypeOf(rt.body))); err != nil {
 			t.Errorf("%s %s: %v", rt.method, rt.path, err)
 		}
 		if line, ok := dst.Interface().(*AdoptionLine); ok {

@@ -265,7 +265,7 @@ func (s *server) emptyBody(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return decode(data, &struct{}{})
+	return decode(data, &struct{}{}, &shape{})
 }
 
 // HealthAnswer says that the process lives.

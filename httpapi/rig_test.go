@@ -25,7 +25,7 @@ import (
 // rig is the whole program behind a test server: a real store and real views in
 // a folder of the test.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	server  *httptest.Server
 	store   *sqlite.Store
 	orders  *command.Orders
@@ -33,7 +33,7 @@ type rig struct {
 	log     *logged
 }
 
-func newRig(t *testing.T, change ...func(*Options)) *rig {
+func newRig(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	ctx := context.Background()
@@ -110,7 +110,7 @@ func (l *logged) String() string {
 
 // reply is an answer that was read whole.
 type reply struct {
-	t      *testing.T
+	t      testing.TB
 	status int
 	header http.Header
 	body   []byte
