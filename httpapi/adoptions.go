@@ -106,6 +106,9 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 			_ = control.Flush()
 			<-a.done
 		}
+		if a.answer.Problem != nil {
+			a.answer.Problem.TraceID = r.traceID
+		}
 		line, err := json.Marshal(a.answer, json.Deterministic(true))
 		if err != nil {
 			return err

@@ -74,10 +74,12 @@ func (s *server) observed(next http.Handler) http.Handler {
 		s.metrics.inFlight.Inc()
 		defer func() {
 			s.metrics.inFlight.Dec()
-			if broken := recover(); broken != nil {
-				if broken == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel of net/http
-					panic(broken)
-				}
+			broken := recover()
+			if broken == http.ErrAbortHandler {
+				s.record(r, a, e, s.o.Now().Sub(start))
+				panic(broken) // net/http breaks the connection off
+			}
+			if broken != nil {
 				err := fmt.Errorf("panic: %v\n%s", broken, debug.Stack())
 				if a.status == 0 {
 					writeProblem(a, r, problem("internal", "").because(err))
