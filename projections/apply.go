@@ -24,7 +24,7 @@ const Version = 1
 // currencies.
 func Apply(doc view.Order, e codec.Recorded) view.Order {
 	if doc.Position == "" {
-		doc = empty(e.OrderID)
+		doc = Empty(e.OrderID)
 	}
 	switch event := e.Event.(type) {
 	case order.Placed:
@@ -145,8 +145,8 @@ func Apply(doc view.Order, e codec.Recorded) view.Order {
 	return doc
 }
 
-// empty is the order before its first event: no array is nil.
-func empty(id string) view.Order {
+// Empty is the order before its first event: no array is nil.
+func Empty(id string) view.Order {
 	return view.Order{
 		ID:            id,
 		PaymentStatus: string(order.PaymentStatusNone), FulfilmentStatus: string(order.FulfilmentStatusNone),

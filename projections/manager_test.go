@@ -189,6 +189,58 @@ func TestEveryEventOnceInEffect(t *testing.T) {
 	}
 }
 
+// brittle breaks every subscription after some notices, and notes where the
+// next one begins.
+type brittle struct {
+	eventstore.Store
+	mu   sync.Mutex
+	from []eventstore.Position
+}
+
+type brittleSubscription struct {
+	eventstore.Subscription
+	left int
+}
+
+func (b *brittle) Subscribe(ctx context.Context, from eventstore.Position, filter eventstore.Filter) (eventstore.Subscription, error) {
+	b.mu.Lock()
+	b.from = append(b.from, from)
+	b.mu.Unlock()
+	s, err := b.Store.Subscribe(ctx, from, filter)
+	return &brittleSubscription{s, 30}, err
+}
+
+func (s *brittleSubscription) Next(ctx context.Context) (eventstore.Notice, error) {
+	if s.left--; s.left < 0 {
+		return eventstore.Notice{}, errors.New("connection reset")
+	}
+	return s.Subscription.Next(ctx)
+}
+
+func TestSubscribesAgainWhereItWas(t *testing.T) {
+	w := newWorld(t, 21)
+	b := &brittle{Store: w.store}
+	w.store = b
+	w.feed("a", 20)
+	m, stop := w.run()
+	w.check(m)
+	w.must(stop())
+	if n := len(b.from); n < 3 || b.from[0] != eventstore.Start || b.from[n-1] == eventstore.Start {
+		t.Fatalf("subscribed from %v", b.from)
+	}
+	if !slices.IsSortedFunc(b.from, eventstore.Position.Compare) {
+		t.Errorf("went back: subscribed from %v", b.from)
+	}
+	b.from = nil
+	w.feed("b", 1)
+	m, stop = w.run()
+	w.check(m)
+	w.must(stop())
+	if b.from[0] == eventstore.Start {
+		t.Error("a restart reads the whole log")
+	}
+}
+
 func TestRestartInTheMiddle(t *testing.T) {
 	w := newWorld(t, 9)
 	for round := range 6 {
