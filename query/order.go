@@ -74,7 +74,7 @@ func (s *Service) OrderAt(ctx context.Context, id string, revision eventstore.Re
 // Preview is the order as it would be with events on top of revision base; base
 // is -1 for an order that is not there.
 func (s *Service) Preview(ctx context.Context, id string, base eventstore.Revision, events []codec.Recorded) (view.Order, error) {
-	var doc view.Order
+	doc := projections.Empty(id)
 	if base >= 0 {
 		var err error
 		if doc, err = s.OrderAt(ctx, id, base); err != nil {
@@ -95,9 +95,10 @@ type folded struct {
 	err  error               // the stream cannot be read
 }
 
-// fold reads the order's stream up to and including revision last.
+// fold reads the order's stream up to and including revision last; the document
+// is projections.Empty when not even the first event is in it.
 func (s *Service) fold(ctx context.Context, id string, last eventstore.Revision) folded {
-	f := folded{doc: view.Order{ID: id}}
+	f := folded{doc: projections.Empty(id)}
 	stream := s.options.Namespace.Stream(codec.Category, id)
 	for record, err := range s.options.Store.ReadStream(ctx, stream, 0, eventstore.Forwards, 0) {
 		switch {

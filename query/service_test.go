@@ -112,6 +112,7 @@ func (w *world) place(n int) query.Token {
 // standing is a runner that applies nothing and knows one parked order.
 type standing struct {
 	parked string
+	at     int64         // added to the revision of why
 	waits  chan struct{} // closed by the first Wait
 	once   sync.Once
 }
@@ -129,7 +130,9 @@ func (s *standing) Wait(ctx context.Context, id string, _ eventstore.Revision) e
 
 func (s *standing) ParkedOrder(id string) (view.Degraded, bool) {
 	if id == s.parked {
-		return why, true
+		d := why
+		d.Revision += s.at
+		return d, true
 	}
 	return view.Degraded{}, false
 }
@@ -212,6 +215,28 @@ func TestParkedOrderIsMarked(t *testing.T) {
 	got, err = s.Order(t.Context(), "order-0001", query.Read{})
 	if err != nil || got.Source != query.FromView || got.Order.Degraded == nil {
 		t.Errorf("by id: got %+v, %v", got, err)
+	}
+}
+
+// Of an order whose very first event cannot be applied nothing is known, but
+// its answer has the shape of all others.
+func TestParkedBeforeItsFirstEvent(t *testing.T) {
+	w := newWorld(t)
+	w.place(1)
+	o := w.options
+	sink, err := w.backend.Open(t.Context(), 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	o.Live = func() (query.Views, int) { return sink.(query.Views), 7 }
+	o.Progress = &standing{parked: "order-0001", at: -1}
+	got, err := query.New(o).Order(t.Context(), "order-0001", query.Read{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Order.ID != "order-0001" || got.Order.Degraded == nil || got.Order.Lines == nil || got.Order.Holds == nil || got.Order.Number != "" {
+		t.Errorf("got %+v", got.Order)
 	}
 }
 

@@ -24,18 +24,23 @@ type config struct {
 	Eventstore  eventsGroup  `cmd:"" help:"Look after the log of events."`
 	Version     versionCmd   `cmd:"" help:"Print the version."`
 
-	Data      string   `placeholder:"DIR" env:"DOCKET_DATA" help:"Folder of the embedded store (${env}; default ./docket-data, for demo ./docket-demo)."`
-	Server    string   `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`
-	Key       string   `placeholder:"KEY" env:"DOCKET_KEY" help:"API key for --server (${env})."`
-	Namespace string   `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
-	LogLevel  logLevel `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
-	JSON      bool     `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
+	Data      string `placeholder:"DIR" env:"DOCKET_DATA" help:"Folder of the embedded store (${env}; default ./docket-data, for demo ./docket-demo)."`
+	Server    string `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`
+	Key       string `placeholder:"KEY" env:"DOCKET_KEY" help:"API key for --server (${env})."`
+	Namespace string `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
+	LogLevel  string `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
+	JSON      bool   `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
 }
 
 // Validate checks what concerns every command. Nothing is open yet.
 func (c *config) Validate(parsed *kong.Context) error {
 	if _, err := eventstore.ParseNamespace(c.Namespace); err != nil {
 		return fmt.Errorf("--namespace: %w", err)
+	}
+	switch c.LogLevel {
+	case "", "debug", "info", "warn", "error":
+	default:
+		return fmt.Errorf("--log-level: %q: want debug, info, warn or error", c.LogLevel)
 	}
 	own := parsed.Selected() != nil && parsed.Selected().Target.Addr().Type().Implements(needsFolderType)
 	if c.Data == "" {
@@ -60,18 +65,6 @@ func (c *config) Validate(parsed *kong.Context) error {
 }
 
 func (c *config) namespace() eventstore.Namespace { return eventstore.Namespace(c.Namespace) }
-
-// logLevel is a level of log/slog; empty when none was asked for.
-type logLevel string
-
-// Validate names what is allowed.
-func (l logLevel) Validate() error {
-	switch l {
-	case "", "debug", "info", "warn", "error":
-		return nil
-	}
-	return fmt.Errorf("%q: want debug, info, warn or error", string(l))
-}
 
 // logger writes JSON lines to stderr, from the level asked for or else from
 // fallback.

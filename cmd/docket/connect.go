@@ -82,8 +82,12 @@ type inProcess struct{ handler http.Handler }
 
 func (t inProcess) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	defer func() {
-		if recover() == http.ErrAbortHandler {
+		switch broken := recover(); broken {
+		case nil:
+		case http.ErrAbortHandler:
 			resp, err = nil, io.ErrUnexpectedEOF
+		default:
+			panic(broken)
 		}
 	}()
 	if r.Body == nil {

@@ -1,18 +1,22 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,6 +182,26 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+// A wrong variable of the environment is refused as a wrong flag is.
+func TestEnvironment(t *testing.T) {
+	for name, c := range map[string]struct{ value, says string }{
+		"DOCKET_LOG_LEVEL": {"loud", "want debug, info, warn or error"},
+		"DOCKET_LISTEN":    {"8080", "want HOST:PORT"},
+		"DOCKET_JSON":      {"perhaps", "DOCKET_JSON"},
+		"DOCKET_NAMESPACE": {"A-B", "1 to 16 of a-z and 0-9"},
+		"DOCKET_KEYS":      {"/nonexistent", "--keys: open /nonexistent"},
+		"DOCKET_SERVER":    {"localhost:8080", "works on the folder"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, c.value)
+			var stderr bytes.Buffer
+			if got := run(t.Context(), []string{"serve"}, io.Discard, &stderr); got != exitUsage || !strings.Contains(stderr.String(), c.says) {
+				t.Errorf("status %d, stderr: %s", got, &stderr)
+			}
+		})
+	}
+}
+
 // TestImportKilled kills an import with kill -9 ten times, at random points of
 // its way, and lets the last run end: every document must be as if nothing had
 // happened, but for when and where in the log it was written.
@@ -297,24 +321,92 @@ func documents(t *testing.T, dir string) map[string]view.Order {
 	return found
 }
 
+// serve runs docket serve over a folder in this process until stop, which
+// returns when it has ended.
+func serve(t *testing.T, dir string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var stdout, stderr bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"serve", "--data", dir, "--listen", "127.0.0.1:0"}, &stdout, &stderr)
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if status := <-ended; status != exitDone {
+			t.Errorf("serve ended with %d: %s", status, &stderr)
+		}
+	})
+	t.Cleanup(stop)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, there, _ := readRunFile(dir); there {
+			return stop
+		}
+		select {
+		case status := <-ended:
+			t.Fatalf("serve ended with %d: %s", status, &stderr)
+		case <-tick.C:
+		}
+	}
+}
+
+// A command that is on its way when the signal comes is answered, and kept.
+func TestShutdownFinishesWhatWasAccepted(t *testing.T) {
+	dir := t.TempDir()
+	stop := serve(t, dir)
+	running, _, err := readRunFile(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", running.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	body := `{"id":"late","currency":"EUR","lines":[{"sku":"MUG","quantity":1,"unitPrice":{"amount":"7.50","currency":"EUR"}}]}`
+	fmt.Fprintf(conn, "POST /v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
+	answers := bufio.NewReader(conn)
+	if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if _, err := answers.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+
+	// The handler reads the body now.
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); stop() }()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		probe, err := net.Dial("tcp", running.Address)
+		if err != nil {
+			break // nobody listens any more
+		}
+		probe.Close()
+		<-tick.C
+	}
+	if _, err := io.WriteString(conn, body); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(answers, nil)
+	if err != nil || answer.StatusCode != http.StatusCreated {
+		t.Fatalf("answer %+v, %v", answer, err)
+	}
+	<-stopped
+	if _, there := documents(t, dir)["late"]; !there {
+		t.Error("the order was answered and is not there")
+	}
+}
+
 // An import through a running docket has the same outcome as one into the
 // folder, in the same number of events.
 func TestImportThroughServer(t *testing.T) {
 	inside, outside := t.TempDir(), t.TempDir()
 	runImport(t, inside)
-	ctx, stop := context.WithCancel(t.Context())
-	var stdout, stderr bytes.Buffer
-	ended := make(chan int, 1)
-	go func() {
-		ended <- run(ctx, []string{"serve", "--data", outside, "--listen", "127.0.0.1:0"}, &stdout, &stderr)
-	}()
-	for there := false; !there; _, there, _ = readRunFile(outside) {
-		select {
-		case <-ended:
-			t.Fatalf("serve ended: %s", &stderr)
-		case <-time.After(time.Millisecond):
-		}
-	}
+	stop := serve(t, outside)
 	out, err := exec.Command("docket", "import", "online-retail", "--file", excerpt, "--data", outside, "--json").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -324,9 +416,6 @@ func TestImportThroughServer(t *testing.T) {
 		t.Errorf("report %+v, %v", report, err)
 	}
 	stop()
-	if status := <-ended; status != exitDone {
-		t.Errorf("serve ended with %d: %s", status, &stderr)
-	}
 	if got, want := head(t, outside), head(t, inside); got != want {
 		t.Errorf("%d events instead of %d", got, want)
 	}

@@ -107,7 +107,11 @@ func (c viewsRebuild) rebuild(p *program, docket *connection) (httpapi.RebuildAn
 		rebuild = httpapi.RebuildAnswer{}
 		body, err = docket.get(p.ctx, path+"/"+id, &rebuild)
 		if at := rebuild.Progress; err == nil && at != nil {
-			shown.show(at.Phase, at.Events, 0)
+			done := at.Events
+			if at.Phase == "folding" {
+				done = at.Orders
+			}
+			shown.show(at.Phase, done, 0)
 		}
 	}
 	if err == nil && rebuild.State == "failed" {
