@@ -103,6 +103,14 @@ type Sequencer interface {
 // name of every event (EventStoreDB's default).
 const MaxAppendSize = 1 << 20
 
+// AppendSize is what MaxAppendSize bounds.
+func AppendSize(events []Event) (bytes int) {
+	for _, e := range events {
+		bytes += len(e.Data) + len(e.Metadata) + 2*len(e.Type)
+	}
+	return bytes
+}
+
 // Revision is the zero-based number of an event within its stream.
 type Revision int64
 

@@ -15,6 +15,31 @@ const (
 	keyTruncate = "$tb"
 )
 
+// The types of the store's own events: a stream's metadata, in the stream $$s,
+// and the end of a tombstoned stream, in itself at EndRevision.
+const (
+	TypeMetadata      = "$metadata"
+	TypeStreamDeleted = "$streamDeleted"
+)
+
+// SoftDeleted reports whether the stream reads as if it did not exist.
+func (md StreamMetadata) SoftDeleted() bool { return md.TruncateBefore == EndRevision }
+
+// FirstVisible is the lowest revision that TruncateBefore and MaxCount leave
+// of a stream that ends at last.
+func (md StreamMetadata) FirstVisible(last Revision) Revision {
+	first := md.TruncateBefore
+	if md.MaxCount > 0 {
+		first = max(first, last-Revision(md.MaxCount)+1)
+	}
+	return first
+}
+
+// Shows reports whether a record of a stream that ends at last can be read.
+func (md StreamMetadata) Shows(rec Record, last Revision, now time.Time) bool {
+	return rec.Revision >= md.FirstVisible(last) && (md.MaxAge == 0 || !rec.Created.Before(now.Add(-md.MaxAge)))
+}
+
 // MarshalJSON writes the document that stores keep: the keys of EventStoreDB
 // and those of Custom side by side.
 func (md StreamMetadata) MarshalJSON() ([]byte, error) {

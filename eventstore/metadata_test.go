@@ -9,7 +9,7 @@ import (
 
 func TestStreamMetadataJSON(t *testing.T) {
 	for text, want := range map[string]StreamMetadata{
-		`{}`: {},
+		`{}`:                                   {},
 		`{"$maxCount":3,"$maxAge":60,"$tb":7}`: {MaxCount: 3, MaxAge: time.Minute, TruncateBefore: 7},
 		`{"$tb":9223372036854775807}`:          {TruncateBefore: EndRevision},
 		`{"$acl":{"$r":"all"},"n":1.50}`:       {Custom: map[string]any{"$acl": map[string]any{"$r": "all"}, "n": json.Number("1.50")}},

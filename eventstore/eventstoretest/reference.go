@@ -1,14 +1,13 @@
 package eventstoretest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,316 +15,286 @@ import (
 	"github.com/google/uuid"
 )
 
-// Reference is an event store in memory, as inconvenient as the port allows:
-// one append in eight loses its answer (ErrOutcomeUnknown, whether the events
-// were written or not), subscriptions break, positions have two numbers and
-// gaps, a checkpoint comes only after a whole interval of foreign events. What
-// it does follows from its seed and the order of calls.
+// Reference is an event store in memory, as inconvenient as the port allows: one append in eight
+// is lost or loses its answer, subscriptions break, positions have two numbers and gaps, checkpoints
+// come only after 500 foreign records. All of it follows from the seed and the order of calls.
 type Reference struct {
-	log    *memory
-	closed chan struct{}
-	once   sync.Once
+	*memory
+	closed bool
 }
-
-var _ eventstore.Store = (*Reference)(nil)
 
 // memory is the log; it outlives the stores that are opened over it.
 type memory struct {
 	mu      sync.Mutex
 	rng     *rand.Rand
 	id      eventstore.LogIdentity
-	clock   uint64
+	head    eventstore.Position
 	records []eventstore.Record
-	streams map[string]*memoryStream
-	grown   chan struct{} // closed by the next write
+	streams map[string][]eventstore.Record // the same by name; $$s is the metadata of s
+	stirred chan struct{}                  // closed by the next write or Close
 }
-
-type memoryStream struct {
-	events     []int // indexes into records
-	tombstoned bool
-}
-
-const (
-	lostAnswers        = 8   // one append in so many
-	brokenNotices      = 200 // one notice in so many
-	checkpointInterval = 500
-)
-
-var errReferenceClosed = errors.New("reference store is closed")
 
 // NewReference makes an empty store.
 func NewReference(seed uint64) *Reference {
-	return (&Reference{log: &memory{
+	return &Reference{memory: &memory{
 		rng: rand.New(rand.NewPCG(seed, 1)), id: eventstore.LogIdentity{ID: uuid.New(), Epoch: 1},
-		streams: map[string]*memoryStream{}, grown: make(chan struct{}),
-	}}).Reopen()
+		streams: map[string][]eventstore.Record{}, stirred: make(chan struct{}),
+	}}
 }
 
 // Reopen is another store over the same log.
-func (r *Reference) Reopen() *Reference {
-	return &Reference{log: r.log, closed: make(chan struct{})}
-}
+func (r *Reference) Reopen() *Reference { return &Reference{memory: r.memory} }
+
+func (r *Reference) Log(context.Context) (eventstore.LogIdentity, error) { return r.id, nil }
 
 func (r *Reference) Close() error {
-	r.once.Do(func() { close(r.closed) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.write("") // nothing, but whoever waits looks again
 	return nil
 }
 
 // locked runs do alone on the log.
-func locked[T any](ctx context.Context, r *Reference, do func(*memory) (T, error)) (out T, err error) {
-	select {
-	case <-r.closed:
-		return out, errReferenceClosed
-	default:
+func locked[T any](ctx context.Context, r *Reference, do func() (T, error)) (out T, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return out, errors.New("reference store is closed")
 	}
-	if err := ctx.Err(); err != nil {
-		return out, err
+	if ctx.Err() != nil {
+		return out, ctx.Err()
 	}
-	r.log.mu.Lock()
-	defer r.log.mu.Unlock()
-	return do(r.log)
+	return do()
 }
 
-func (r *Reference) Append(ctx context.Context, name string, expected eventstore.Expected, events []eventstore.Event) (eventstore.Appended, error) {
-	size := 0
-	for _, e := range events {
-		size += len(e.Data) + len(e.Metadata) + 2*len(e.Type)
+func (r *Reference) Append(ctx context.Context, name string, expected eventstore.Expected, events []eventstore.Event) (out eventstore.Appended, err error) {
+	luck, err := locked(ctx, r, func() (int, error) { return r.rng.IntN(16), nil })
+	if luck > 0 && err == nil {
+		out, err = r.commit(ctx, name, expected, name, events...)
 	}
-	if size > eventstore.MaxAppendSize {
-		return eventstore.Appended{}, eventstore.ErrTooLarge
+	if luck <= 1 && err == nil {
+		return eventstore.Appended{}, fmt.Errorf("%w: the connection broke", eventstore.ErrOutcomeUnknown)
 	}
-	return locked(ctx, r, func(m *memory) (eventstore.Appended, error) {
-		luck := m.rng.IntN(2 * lostAnswers)
-		if luck == 0 {
-			return eventstore.Appended{}, fmt.Errorf("%w: the request was lost", eventstore.ErrOutcomeUnknown)
+	return out, err
+}
+
+func (r *Reference) SetStreamMetadata(ctx context.Context, name string, expected eventstore.Expected, md eventstore.StreamMetadata) (eventstore.Appended, error) {
+	return r.Append(ctx, "$$"+name, expected, []eventstore.Event{metadataEvent(md)})
+}
+
+func (r *Reference) Delete(ctx context.Context, name string, expected eventstore.Expected) (eventstore.Position, error) {
+	out, err := r.commit(ctx, name, expected, "$$"+name, metadataEvent(eventstore.StreamMetadata{TruncateBefore: eventstore.EndRevision}))
+	return out.Position, err
+}
+
+func (r *Reference) Tombstone(ctx context.Context, name string, expected eventstore.Expected) (eventstore.Position, error) {
+	out, err := r.commit(ctx, name, expected, name, eventstore.Event{ID: uuid.New(), Type: eventstore.TypeStreamDeleted})
+	return out.Position, err
+}
+
+// commit writes events to target if stream name is where the caller expects it.
+func (r *Reference) commit(ctx context.Context, name string, expected eventstore.Expected, target string, events ...eventstore.Event) (eventstore.Appended, error) {
+	return locked(ctx, r, func() (eventstore.Appended, error) {
+		out, write, err := r.decide(name, expected, target, events)
+		if !write {
+			return out, err
 		}
-		out, err := m.append(name, expected, events)
-		if err == nil && luck == 1 {
-			return eventstore.Appended{}, fmt.Errorf("%w: the answer was lost", eventstore.ErrOutcomeUnknown)
+		subject := strings.TrimPrefix(name, "$$") // a write to s or to $$s opens s again
+		before := r.state(subject)
+		out = r.write(target, events...)
+		if now := r.state(subject); target == name && before.SoftDeleted() && now.readable && !now.tombstoned {
+			now.TruncateBefore = eventstore.Revision(before.last + 1)
+			r.write("$$"+subject, metadataEvent(now.StreamMetadata))
 		}
-		return out, err
+		return out, nil
 	})
 }
 
-func (m *memory) append(name string, expected eventstore.Expected, events []eventstore.Event) (eventstore.Appended, error) {
-	out, write, err := m.decide(name, expected, events)
-	if !write || err != nil {
-		return out, err
-	}
-	subject := name
-	if isMeta(name) {
-		subject = name[2:]
-	}
-	md, _ := m.metadata(subject)
-	reopen, first := md.TruncateBefore == eventstore.EndRevision, eventstore.Revision(len(m.stream(subject).events))
-	out.Position = m.write(name, events...)
-	out.Revision = eventstore.Revision(len(m.stream(name).events) - 1)
-	if isMeta(name) { // what was just written may show everything, or delete again
-		md, _ = m.metadata(subject)
-		reopen = reopen && events[len(events)-1].JSON && md.TruncateBefore != eventstore.EndRevision
-	}
-	if reopen {
-		md.TruncateBefore = first
-		m.write("$$"+subject, metadataEvent(md))
-	}
-	return out, nil
-}
-
-// decide answers whether to write; otherwise out is the answer.
-func (m *memory) decide(name string, expected eventstore.Expected, events []eventstore.Event) (out eventstore.Appended, write bool, err error) {
-	s := m.stream(name)
-	md, mdRevision := m.metadata(name)
-	last, hidden := eventstore.Expected(len(s.events)-1), md.TruncateBefore == eventstore.EndRevision
-	explicit := expected >= eventstore.NoStream
-	conflict := &eventstore.ConflictError{Stream: name, Expected: expected, Current: last}
+// decide tells whether to write; if not, the rest is the answer.
+func (m *memory) decide(name string, expected eventstore.Expected, target string, events []eventstore.Event) (out eventstore.Appended, write bool, err error) {
+	s, explicit := m.state(name), expected >= eventstore.NoStream
+	conflict := &eventstore.ConflictError{Stream: name, Expected: expected, Current: s.last}
 	switch {
-	case s.tombstoned, expected == eventstore.StreamExists && hidden:
+	case eventstore.AppendSize(events) > eventstore.MaxAppendSize:
+		return out, false, eventstore.ErrTooLarge
+	case s.tombstoned, s.SoftDeleted() && expected == eventstore.StreamExists:
 		return out, false, fmt.Errorf("%w: %s", eventstore.ErrDeleted, name)
-	case expected == eventstore.StreamExists && last < 0 && mdRevision < 0, expected > last, len(events) == 0 && explicit && expected < last:
+	case expected > s.last, explicit && expected < s.last && len(events) == 0, s.last < 0 && s.metadataAt < 0 && (expected == eventstore.StreamExists || target != name):
 		return out, false, conflict
-	case expected == last:
-		return eventstore.Appended{Revision: eventstore.Revision(last)}, len(events) > 0, nil
+	case expected == s.last, len(events) == 0:
+		return eventstore.Appended{Revision: eventstore.Revision(s.last)}, len(events) > 0, nil
 	}
-	at := int(last)
 	for i, e := range events {
-		same := func(n int) bool { return m.records[n].ID == e.ID }
-		if !explicit {
-			at = slices.IndexFunc(s.events, same)
-		} else if at = int(expected) + 1 + i; at > int(last) || !same(s.events[at]) {
-			at = -1
-		}
+		at := slices.IndexFunc(s.events, func(rec eventstore.Record) bool {
+			return rec.ID == e.ID && (!explicit || int(rec.Revision) == int(expected)+1+i)
+		})
 		if at < 0 {
-			fresh := i == 0 && (!explicit || expected == eventstore.NoStream && hidden)
-			if fresh {
-				return out, true, nil
-			}
-			return out, false, conflict
+			return out, i == 0 && (!explicit || s.SoftDeleted() && expected == eventstore.NoStream), conflict
 		}
-	}
-	out = eventstore.Appended{Revision: eventstore.Revision(at), Repeated: len(events) > 0}
-	for _, rec := range m.visible(name) {
-		if rec.Revision == out.Revision && out.Repeated {
-			out.Position = rec.Position
+		out = eventstore.Appended{Revision: eventstore.Revision(at), Repeated: true}
+		if s.Shows(s.events[at], eventstore.Revision(s.last), time.Now()) {
+			out.Position = s.events[at].Position
 		}
 	}
 	return out, false, nil
 }
 
 // write gives all events of one append the same commit position.
-func (m *memory) write(name string, events ...eventstore.Event) (pos eventstore.Position) {
-	s := m.stream(name)
-	pos.Prepare = m.clock
-	m.clock += uint64(len(events))*10 + m.rng.Uint64N(50)
+func (m *memory) write(name string, events ...eventstore.Event) (out eventstore.Appended) {
+	at := eventstore.Position{Commit: m.head.Commit + uint64(len(events))*10 + m.rng.Uint64N(50), Prepare: m.head.Commit}
 	for _, e := range events {
-		pos = eventstore.Position{Commit: m.clock, Prepare: pos.Prepare + 1 + m.rng.Uint64N(9)}
-		e.Data, e.Metadata = bytes.Clone(e.Data), bytes.Clone(e.Metadata)
-		rec := eventstore.Record{Event: e, Stream: name, Revision: eventstore.Revision(len(s.events)), Position: pos, Created: time.Now().UTC()}
-		if s.tombstoned {
-			rec.Revision = eventstore.EndRevision
+		at.Prepare += 1 + m.rng.Uint64N(9)
+		out = eventstore.Appended{Revision: eventstore.Revision(len(m.streams[name])), Position: at}
+		if e.Type == eventstore.TypeStreamDeleted {
+			out.Revision = eventstore.EndRevision
 		}
-		s.events = append(s.events, len(m.records))
-		m.records = append(m.records, rec)
+		e.Data, e.Metadata = slices.Clone(e.Data), slices.Clone(e.Metadata)
+		rec := eventstore.Record{Event: e, Stream: name, Revision: out.Revision, Position: at, Created: time.Now().UTC()}
+		m.records, m.streams[name], m.head = append(m.records, rec), append(m.streams[name], rec), at
 	}
-	close(m.grown)
-	m.grown = make(chan struct{})
-	return pos
-}
-
-func (m *memory) stream(name string) *memoryStream {
-	if m.streams[name] == nil {
-		m.streams[name] = &memoryStream{}
-	}
-	return m.streams[name]
-}
-
-func isMeta(name string) bool { return len(name) > 2 && name[:2] == "$$" }
-
-func metadataEvent(md eventstore.StreamMetadata) eventstore.Event {
-	data, err := json.Marshal(md)
-	if err != nil {
-		panic(err)
-	}
-	return eventstore.Event{ID: uuid.New(), Type: "$metadata", JSON: true, Data: data}
-}
-
-func (m *memory) metadata(name string) (md eventstore.StreamMetadata, revision eventstore.Expected) {
-	if isMeta(name) {
-		return eventstore.StreamMetadata{MaxCount: 1}, eventstore.NoStream
-	}
-	events := m.stream("$$" + name).events
-	if len(events) > 0 {
-		if rec := m.records[events[len(events)-1]]; !rec.JSON || json.Unmarshal(rec.Data, &md) != nil {
-			md = eventstore.StreamMetadata{}
-		}
-	}
-	return md, eventstore.Expected(len(events) - 1)
-}
-
-func (m *memory) visible(name string) (out []eventstore.Record) {
-	md, _ := m.metadata(name)
-	events := m.stream(name).events
-	for _, n := range events {
-		rec := m.records[n]
-		if rec.Revision >= md.TruncateBefore && (md.MaxCount == 0 || int64(rec.Revision) >= int64(len(events))-md.MaxCount) &&
-			(md.MaxAge == 0 || time.Since(rec.Created) <= md.MaxAge) {
-			out = append(out, rec)
-		}
-	}
+	close(m.stirred)
+	m.stirred = make(chan struct{})
 	return out
 }
 
+func metadataEvent(md eventstore.StreamMetadata) eventstore.Event {
+	data, err := md.MarshalJSON()
+	if err != nil {
+		panic(err)
+	}
+	return eventstore.Event{ID: uuid.New(), Type: eventstore.TypeMetadata, JSON: true, Data: data}
+}
+
+// state is where a stream stands, found anew each time.
+type state struct {
+	eventstore.StreamMetadata
+	events               []eventstore.Record
+	last, metadataAt     eventstore.Expected // NoStream without events
+	tombstoned, readable bool                // readable: the metadata is the document it should be
+}
+
+func (m *memory) state(name string) state {
+	s, meta := state{events: m.streams[name]}, m.streams["$$"+name]
+	s.last, s.metadataAt = eventstore.Expected(len(s.events)-1), eventstore.Expected(len(meta)-1)
+	s.tombstoned = s.last >= 0 && s.events[s.last].Revision == eventstore.EndRevision
+	s.readable = len(meta) > 0 && meta[s.metadataAt].JSON && s.UnmarshalJSON(meta[s.metadataAt].Data) == nil
+	if strings.HasPrefix(name, "$$") {
+		s.MaxCount = 1
+	}
+	return s
+}
+
+func (r *Reference) StreamMetadata(ctx context.Context, name string) (eventstore.StreamMetadata, eventstore.Expected, error) {
+	s, err := locked(ctx, r, func() (state, error) { return r.state(name), nil })
+	if s.tombstoned {
+		err = fmt.Errorf("%w: %s", eventstore.ErrDeleted, name)
+	}
+	return s.StreamMetadata, s.metadataAt, err
+}
+
+func (r *Reference) Head(ctx context.Context) (eventstore.Position, error) {
+	return locked(ctx, r, func() (eventstore.Position, error) { return r.head, nil })
+}
+
 func (r *Reference) ReadStream(ctx context.Context, name string, from eventstore.Revision, dir eventstore.Direction, limit int) iter.Seq2[eventstore.Record, error] {
-	return r.deliver(ctx, dir, limit, func(m *memory) ([]eventstore.Record, error) {
-		if m.stream(name).tombstoned || isMeta(name) && m.stream(name[2:]).tombstoned {
+	return r.page(ctx, dir, limit, func() ([]eventstore.Record, error) {
+		s := r.state(name)
+		switch {
+		case r.state(strings.TrimPrefix(name, "$$")).tombstoned:
 			return nil, fmt.Errorf("%w: %s", eventstore.ErrDeleted, name)
-		}
-		if md, _ := m.metadata(name); len(m.stream(name).events) == 0 || md.TruncateBefore == eventstore.EndRevision {
+		case s.last < 0, s.SoftDeleted():
 			return nil, fmt.Errorf("%w: %s", eventstore.ErrStreamNotFound, name)
 		}
-		return slices.DeleteFunc(m.visible(name), func(rec eventstore.Record) bool {
-			return dir == eventstore.Forwards && rec.Revision < from || dir == eventstore.Backwards && rec.Revision > from
+		return slices.DeleteFunc(slices.Clone(s.events), func(rec eventstore.Record) bool {
+			return !s.Shows(rec, eventstore.Revision(s.last), time.Now()) || rec.Revision != from && (rec.Revision < from) == (dir == eventstore.Forwards)
 		}), nil
 	})
 }
 
 func (r *Reference) ReadAll(ctx context.Context, from eventstore.Position, dir eventstore.Direction, filter eventstore.Filter, limit int) iter.Seq2[eventstore.Record, error] {
-	return r.deliver(ctx, dir, limit, func(m *memory) (out []eventstore.Record, _ error) {
-		for _, rec := range m.records {
-			if filter.Matches(rec.Stream) && rec.Position.Before(from) == (dir == eventstore.Backwards) {
-				out = append(out, rec)
-			}
-		}
-		return out, nil
+	return r.page(ctx, dir, limit, func() ([]eventstore.Record, error) {
+		return slices.DeleteFunc(slices.Clone(r.records), func(rec eventstore.Record) bool {
+			return !filter.Matches(rec.Stream) || rec.Position.Before(from) == (dir == eventstore.Forwards)
+		}), nil
 	})
 }
 
-func (r *Reference) deliver(ctx context.Context, dir eventstore.Direction, limit int, read func(*memory) ([]eventstore.Record, error)) iter.Seq2[eventstore.Record, error] {
+func (r *Reference) page(ctx context.Context, dir eventstore.Direction, limit int, find func() ([]eventstore.Record, error)) iter.Seq2[eventstore.Record, error] {
 	return func(yield func(eventstore.Record, error) bool) {
-		records, err := locked(ctx, r, read)
+		page, err := locked(ctx, r, find)
 		if err != nil {
 			yield(eventstore.Record{}, err)
-			return
 		}
 		if dir == eventstore.Backwards {
-			slices.Reverse(records)
+			slices.Reverse(page)
 		}
-		for i, rec := range records {
-			if limit > 0 && i >= limit || !yield(rec, nil) {
+		for i, rec := range page {
+			if limit > 0 && i == limit || !yield(rec, nil) {
 				return
 			}
 		}
 	}
 }
 
-func (r *Reference) Head(ctx context.Context) (eventstore.Position, error) {
-	return locked(ctx, r, func(m *memory) (pos eventstore.Position, _ error) {
-		if n := len(m.records); n > 0 {
-			pos = m.records[n-1].Position
-		}
-		return pos, nil
+// Subscribe is fed by a line that begins at the log's start, repeats records and breaks; only the break shows.
+func (r *Reference) Subscribe(ctx context.Context, from eventstore.Position, filter eventstore.Filter) (eventstore.Subscription, error) {
+	return locked(ctx, r, func() (eventstore.Subscription, error) {
+		return &subscription{store: r, filter: filter, life: 1 + r.rng.IntN(400), examined: from, told: from}, nil
 	})
 }
 
-func (r *Reference) Log(ctx context.Context) (eventstore.LogIdentity, error) {
-	return locked(ctx, r, func(m *memory) (eventstore.LogIdentity, error) { return m.id, nil })
+type subscription struct {
+	store          *Reference
+	filter         eventstore.Filter
+	life, next     int // how often the line can be asked before it breaks; index of its next record
+	examined, told eventstore.Position
+	foreign        int // records since the last notice
+	live           bool
 }
 
-func (r *Reference) StreamMetadata(ctx context.Context, name string) (md eventstore.StreamMetadata, revision eventstore.Expected, err error) {
-	md, err = locked(ctx, r, func(m *memory) (md eventstore.StreamMetadata, err error) {
-		if m.stream(name).tombstoned {
-			err = fmt.Errorf("%w: %s", eventstore.ErrDeleted, name)
+func (s *subscription) Next(ctx context.Context) (notice eventstore.Notice, err error) {
+	for {
+		stirred, err := locked(ctx, s.store, func() (<-chan struct{}, error) { return s.poll(&notice) })
+		if stirred == nil || err != nil {
+			return notice, err
 		}
-		md, revision = m.metadata(name)
-		return md, err
-	})
-	return md, revision, err
+		select {
+		case <-stirred:
+		case <-ctx.Done():
+		}
+	}
 }
 
-func (r *Reference) SetStreamMetadata(ctx context.Context, name string, expected eventstore.Expected, md eventstore.StreamMetadata) (eventstore.Appended, error) {
-	return locked(ctx, r, func(m *memory) (eventstore.Appended, error) {
-		return m.append("$$"+name, expected, []eventstore.Event{metadataEvent(md)})
-	})
+// poll takes records off the line until one makes a notice, or tells when to ask again.
+func (s *subscription) poll(notice *eventstore.Notice) (again <-chan struct{}, err error) {
+	if s.life--; s.life < 0 {
+		return nil, errors.New("the subscription is broken")
+	}
+	s.next = max(0, s.next-s.store.rng.IntN(4)) // the line repeats itself
+	for ; s.next < len(s.store.records); s.next++ {
+		rec := s.store.records[s.next]
+		if !s.examined.Before(rec.Position) {
+			continue
+		}
+		s.examined, s.foreign = rec.Position, s.foreign+1
+		if matches := s.filter.Matches(rec.Stream); matches || s.foreign == 500 {
+			*notice = eventstore.Notice{Kind: eventstore.Checkpoint, Position: rec.Position}
+			if matches {
+				notice.Kind, notice.Record = eventstore.Delivered, rec
+			}
+			s.told, s.foreign = rec.Position, 0
+			return nil, nil
+		}
+	}
+	if s.live {
+		return s.store.stirred, nil
+	}
+	s.live, *notice = true, eventstore.Notice{Kind: eventstore.CaughtUp, Position: s.told}
+	return nil, nil
 }
 
-func (r *Reference) Delete(ctx context.Context, name string, expected eventstore.Expected) (eventstore.Position, error) {
-	return locked(ctx, r, func(m *memory) (eventstore.Position, error) {
-		_, _, err := m.decide(name, expected, []eventstore.Event{{ID: uuid.New()}})
-		if _, revision := m.metadata(name); err == nil && len(m.stream(name).events) == 0 && revision < 0 {
-			err = &eventstore.ConflictError{Stream: name, Expected: expected, Current: eventstore.NoStream}
-		}
-		if err != nil {
-			return eventstore.Start, err
-		}
-		return m.write("$$"+name, metadataEvent(eventstore.StreamMetadata{TruncateBefore: eventstore.EndRevision})), nil
-	})
-}
-
-func (r *Reference) Tombstone(ctx context.Context, name string, expected eventstore.Expected) (eventstore.Position, error) {
-	return locked(ctx, r, func(m *memory) (eventstore.Position, error) {
-		if _, _, err := m.decide(name, expected, []eventstore.Event{{ID: uuid.New()}}); err != nil {
-			return eventstore.Start, err
-		}
-		m.stream(name).tombstoned = true
-		return m.write(name, eventstore.Event{ID: uuid.New(), Type: "$streamDeleted"}), nil
-	})
+func (s *subscription) Close() error {
+	s.life = 0
+	return nil
 }

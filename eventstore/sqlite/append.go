@@ -32,9 +32,8 @@ func checkAppend(stream string, expected eventstore.Expected, events []eventstor
 		if e.ID == uuid.Nil || e.Type == "" {
 			return 0, fmt.Errorf("append %s: event %d has no id or no type", stream, i)
 		}
-		size += len(e.Data) + len(e.Metadata) + 2*len(e.Type)
 	}
-	if size > eventstore.MaxAppendSize {
+	if size = eventstore.AppendSize(events); size > eventstore.MaxAppendSize {
 		return 0, fmt.Errorf("append %s: %d bytes: %w", stream, size, eventstore.ErrTooLarge)
 	}
 	return size, nil
@@ -68,7 +67,7 @@ func (w *writer) append(stream string, expected eventstore.Expected, events []ev
 	if err != nil || !write || len(events) == 0 {
 		return out, err
 	}
-	wasDeleted := subject.meta.softDeleted()
+	wasDeleted := subject.meta.SoftDeleted()
 	if out, err = w.insert(st, events); err != nil || !wasDeleted {
 		return out, err
 	}
@@ -81,9 +80,8 @@ func (w *writer) undelete(written, subject *streamState) error {
 	from := subject.last + 1
 	if written == subject {
 		from = w.firstOfLastInsert
-	} else if subject.meta.document == nil || subject.meta.softDeleted() {
+	} else if subject.meta.document == nil {
 		// Metadata that is not JSON counts as empty: old events show again.
-		// Metadata that deletes once more leaves the stream deleted.
 		return nil
 	}
 	meta, err := w.state(metaPrefix + subject.name)
@@ -91,7 +89,7 @@ func (w *writer) undelete(written, subject *streamState) error {
 		return failedWrite{err}
 	}
 	_, err = w.insert(meta, []eventstore.Event{{
-		ID: uuid.New(), Type: typeMetadata, JSON: true, Data: subject.meta.withTruncate(from),
+		ID: uuid.New(), Type: eventstore.TypeMetadata, JSON: true, Data: subject.meta.withTruncate(from),
 	}})
 	return err
 }
@@ -106,7 +104,7 @@ func (w *writer) decide(st *streamState, expected eventstore.Expected, events []
 		return out, false, deleted(st.name)
 	}
 	if expected == eventstore.StreamExists {
-		if st.meta.softDeleted() {
+		if st.meta.SoftDeleted() {
 			return out, false, deleted(st.name)
 		}
 		if st.last < 0 && st.meta.revision == eventstore.NoStream {
@@ -162,7 +160,7 @@ func (w *writer) decideByStore(st *streamState, expected eventstore.Expected, ev
 			same = rec.ID == e.ID
 		}
 		if !same {
-			recreate := i == 0 && expected == eventstore.NoStream && st.meta.softDeleted()
+			recreate := i == 0 && expected == eventstore.NoStream && st.meta.SoftDeleted()
 			if recreate {
 				return out, true, nil
 			}
@@ -177,14 +175,11 @@ func (w *writer) decideByStore(st *streamState, expected eventstore.Expected, ev
 // while the event is readable.
 func (w *writer) repeated(st *streamState, revision eventstore.Revision) (eventstore.Appended, error) {
 	out := eventstore.Appended{Revision: revision, Repeated: true}
-	if revision < st.meta.firstVisible(st.last) {
-		return out, nil
-	}
 	rec, err := w.read(st.name, st.id, revision)
 	if err != nil {
 		return eventstore.Appended{}, err
 	}
-	if !st.meta.expired(rec.Created, w.now()) {
+	if st.meta.Shows(rec, st.last, w.now()) {
 		out.Position = rec.Position
 	}
 	return out, nil
@@ -204,7 +199,7 @@ func (w *writer) softDelete(st *streamState, expected eventstore.Expected) (even
 		return eventstore.Appended{}, err
 	}
 	return w.insert(meta, []eventstore.Event{{
-		ID: uuid.New(), Type: typeMetadata, JSON: true,
+		ID: uuid.New(), Type: eventstore.TypeMetadata, JSON: true,
 		Data: fmt.Appendf(nil, `{"$tb":%d}`, eventstore.EndRevision),
 	}})
 }

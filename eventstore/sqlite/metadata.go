@@ -5,16 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/google/uuid"
-)
-
-// The types of the store's own events, those that EventStoreDB writes.
-const (
-	typeMetadata      = "$metadata"
-	typeStreamDeleted = "$streamDeleted"
 )
 
 // streamMetadata is what the last event of a metadata stream says.
@@ -23,22 +16,6 @@ type streamMetadata struct {
 	revision eventstore.Expected // of the metadata stream
 	// document is the event's data; nil when it counts as empty.
 	document []byte
-}
-
-func (m streamMetadata) softDeleted() bool { return m.TruncateBefore == eventstore.EndRevision }
-
-// firstVisible is the lowest revision that $tb and $maxCount leave.
-func (m streamMetadata) firstVisible(last eventstore.Revision) eventstore.Revision {
-	first := m.TruncateBefore
-	if m.MaxCount > 0 {
-		first = max(first, last-eventstore.Revision(m.MaxCount)+1)
-	}
-	return first
-}
-
-// expired reports whether $maxAge hides an event.
-func (m streamMetadata) expired(created, now time.Time) bool {
-	return m.MaxAge > 0 && created.Before(now.Add(-m.MaxAge))
 }
 
 // parseMetadata reads a metadata event. What is not JSON, or has a wrong type
@@ -105,7 +82,7 @@ func (s *Store) SetStreamMetadata(ctx context.Context, stream string, expected e
 	if expected >= eventstore.NoStream {
 		id = uuid.NewSHA1(metadataIDs, fmt.Appendf(nil, "%s\n%d\n%s", stream, expected, data))
 	}
-	return s.Append(ctx, metaPrefix+stream, expected, []eventstore.Event{{ID: id, Type: typeMetadata, JSON: true, Data: data}})
+	return s.Append(ctx, metaPrefix+stream, expected, []eventstore.Event{{ID: id, Type: eventstore.TypeMetadata, JSON: true, Data: data}})
 }
 
 // Delete appends metadata that hides everything; other metadata is lost.

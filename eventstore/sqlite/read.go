@@ -78,14 +78,14 @@ func (s *Store) openScan(c *session, name string, from eventstore.Revision, dir 
 	if err != nil {
 		return streamScan{}, err
 	}
-	if row.last < 0 || meta.softDeleted() {
+	if row.last < 0 || meta.SoftDeleted() {
 		return streamScan{}, fmt.Errorf("%w: %s", eventstore.ErrStreamNotFound, name)
 	}
 	now := s.opt.Now()
 	scan := streamScan{
 		name: name, id: row.id, dir: dir, limit: limit,
-		lo: meta.firstVisible(row.last), hi: row.last,
-		visible: func(r eventstore.Record) bool { return !meta.expired(r.Created, now) },
+		lo: meta.FirstVisible(row.last), hi: row.last,
+		visible: func(r eventstore.Record) bool { return meta.Shows(r, row.last, now) },
 	}
 	if dir == eventstore.Forwards {
 		scan.lo = max(scan.lo, from)

@@ -204,7 +204,7 @@ func (v *verifier) row(r *row) {
 	if v.ended[r.stream] != 0 {
 		v.find(position, "stream %q goes on after its tombstone", name)
 	}
-	if r.revision == math.MaxInt64 && string(r.typ) == typeStreamDeleted {
+	if r.revision == math.MaxInt64 && string(r.typ) == eventstore.TypeStreamDeleted {
 		v.ended[r.stream] = position
 		return
 	}

@@ -270,7 +270,7 @@ func (w *writer) insertTombstone(st *streamState) (eventstore.Appended, error) {
 	if err := w.createStream(st); err != nil {
 		return eventstore.Appended{}, failedWrite{err}
 	}
-	e := &eventstore.Event{ID: newID(), Type: typeStreamDeleted}
+	e := &eventstore.Event{ID: newID(), Type: eventstore.TypeStreamDeleted}
 	if err := w.insertRow(st, eventstore.EndRevision, e, w.now().UnixNano()); err != nil {
 		return eventstore.Appended{}, failedWrite{err}
 	}
