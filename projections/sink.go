@@ -34,7 +34,8 @@ type Sink interface {
 	Claim(ctx context.Context, lane int, owner string, token uint64) (Checkpoint, error)
 
 	// Documents returns what is stored of these orders, as written last, in
-	// real time (not only what is searchable). Absent ones are left out.
+	// real time (not only what is searchable). Absent ones are left out. What
+	// comes back is equal as JSON.
 	Documents(ctx context.Context, ids []string) (map[string]view.Order, error)
 
 	// Write applies a batch. Each change has an outcome of its own, in the

@@ -189,21 +189,23 @@ func newTallies() *tallies {
 	}
 }
 
-// add counts a contribution: sign is 1, or -1 to take it off.
+func signed(s projections.Sums, sign int64) projections.Sums {
+	if sign < 0 {
+		return projections.Sums{}.Minus(s)
+	}
+	return s
+}
+
+// add counts a contribution, but for its customer: sign is 1, or -1 to take it
+// off.
 func (t *tallies) add(c projections.Contribution, sign int64) {
 	if c.Currency == "" {
 		return
 	}
-	signed := func(s projections.Sums) projections.Sums {
-		if sign < 0 {
-			return projections.Sums{}.Minus(s)
-		}
-		return s
-	}
 	for _, row := range projections.Counters(c) {
 		key := row
 		key.Sums = projections.Sums{}
-		t.counters[key] = t.counters[key].Plus(signed(row.Sums))
+		t.counters[key] = t.counters[key].Plus(signed(row.Sums, sign))
 	}
 	for _, m := range c.Methods {
 		key := methodDay{c.Currency, m.Method, c.Day}
@@ -215,9 +217,13 @@ func (t *tallies) add(c projections.Contribution, sign int64) {
 		old := t.products[key]
 		t.products[key] = projections.ProductSum{SKU: p.SKU, Units: old.Units + sign*p.Units, Amount: old.Amount + sign*p.Amount}
 	}
-	if c.Customer != "" {
+}
+
+// addCustomer counts a contribution for its customer.
+func (t *tallies) addCustomer(c projections.Contribution, sign int64) {
+	if c.Currency != "" && c.Customer != "" {
 		key := customerCurrency{c.Customer, c.Currency}
-		t.customers[key] = t.customers[key].Plus(signed(c.Sums))
+		t.customers[key] = t.customers[key].Plus(signed(c.Sums, sign))
 	}
 }
 

@@ -1,6 +1,7 @@
 package projectionstest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"github.com/docket-orders/docket/projections"
-	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
 )
 
@@ -59,36 +59,18 @@ func (r *Reference) locked(f func()) {
 	f()
 }
 
-// injected says whether this write of n changes fails as a whole, and the change
-// at which it breaks, or -1.
-func (r *Reference) injected(n int) (fail bool, breakAt int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.failing > 0:
-		r.failing--
-		return true, -1
-	case r.breaking > 0:
-		r.breaking--
-		return false, (n + 1) / 2
-	}
-	return false, -1
-}
-
 // Open implements projections.Backend; the sink answers query.Views too.
 func (r *Reference) Open(ctx context.Context, number int) (projections.Sink, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g := r.generations[number]
 	if g == nil {
-		g = &generation{}
-		for lane := range g.control.lanes {
-			g.control.lanes[lane].Lane = lane
+		g = &generation{parked: map[string]projections.Parked{}}
+		for lane := range g.lanes {
+			g.lanes[lane].Lane = lane
 		}
-		g.control.parked = map[string]projections.Parked{}
-		for i := range g.orders {
-			g.orders[i].entries, g.orders[i].counted = map[string]entry{}, newTallies()
-			g.customers[i].entries, g.customers[i].counted = map[string]entry{}, newTallies()
+		for i := range g.slots {
+			g.slots[i] = &slot{entries: map[string]entry{}, counted: newTallies()}
 		}
 		r.generations[number] = g
 	}
@@ -108,26 +90,16 @@ func (r *Reference) Generations(ctx context.Context) (out []int, err error) {
 	return out, nil
 }
 
-const slots = 16
-
-func slotOf(key string) int {
-	h := fnv.New32a()
-	h.Write([]byte(key))
-	return int(h.Sum32() % slots)
-}
-
 // generation is what survives closing.
 type generation struct {
-	orders    [slots]slot // by order id
-	customers [slots]slot // by customer: an entry per customer and order
-	control   struct {
-		sync.Mutex
-		lanes  [projections.Lanes]projections.Checkpoint
-		parked map[string]projections.Parked
-	}
+	slots   [16]*slot
+	control sync.Mutex // of what follows
+	lanes   [projections.Lanes]projections.Checkpoint
+	parked  map[string]projections.Parked
 }
 
-// slot holds entries and what is counted of them.
+// slot holds entries, under an order's id or, for each order of a customer,
+// "customer order", and what is counted of them.
 type slot struct {
 	sync.Mutex
 	entries map[string]entry
@@ -136,18 +108,30 @@ type slot struct {
 
 type entry struct {
 	revision     int64
-	customer     string
 	json         []byte // of orders
 	contribution projections.Contribution
 }
 
+func (g *generation) slot(key string) *slot {
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	return g.slots[h.Sum32()%uint32(len(g.slots))]
+}
+
 // set replaces an entry, and counts the new contribution minus the one kept.
-func (s *slot) set(key string, e entry) {
+func (s *slot) set(key string, e entry, count func(t *tallies, c projections.Contribution, sign int64)) {
 	s.Lock()
 	defer s.Unlock()
-	s.counted.add(s.entries[key].contribution, -1)
-	s.counted.add(e.contribution, 1)
+	count(s.counted, s.entries[key].contribution, -1)
+	count(s.counted, e.contribution, 1)
 	s.entries[key] = e
+}
+
+func (s *slot) get(key string) (e entry, ok bool) {
+	s.Lock()
+	defer s.Unlock()
+	e, ok = s.entries[key]
+	return e, ok
 }
 
 // handle is an open generation. Calls hold calls for reading, Close takes it.
@@ -184,77 +168,59 @@ func (h *handle) Close() error {
 }
 
 func (h *handle) Checkpoints(ctx context.Context) (out []projections.Checkpoint, err error) {
-	err = h.controlled(func() error { out = slices.Clone(h.control.lanes[:]); return nil })
+	err = h.controlled(func() error { out = slices.Clone(h.lanes[:]); return nil })
 	return out, err
 }
 
 func (h *handle) Claim(ctx context.Context, lane int, owner string, token uint64) (cp projections.Checkpoint, err error) {
 	err = h.controlled(func() error {
-		stored := &h.control.lanes[lane]
-		if stored.Token != token {
+		if h.lanes[lane].Token != token {
 			return projections.ErrLaneLost
 		}
-		stored.Owner, stored.Token = owner, token+1
-		cp = *stored
+		h.lanes[lane].Owner, h.lanes[lane].Token = owner, token+1
+		cp = h.lanes[lane]
 		return nil
 	})
 	return cp, err
 }
 
 func (h *handle) Parked(ctx context.Context) (out []projections.Parked, err error) {
-	err = h.controlled(func() error {
-		for _, id := range slices.Sorted(maps.Keys(h.control.parked)) {
-			out = append(out, h.control.parked[id])
-		}
-		return nil
-	})
+	err = h.controlled(func() error { out = slices.Collect(maps.Values(h.parked)); return nil })
+	slices.SortFunc(out, func(a, b projections.Parked) int { return cmp.Compare(a.OrderID, b.OrderID) })
 	return out, err
 }
 
 func (h *handle) Write(ctx context.Context, batch projections.Batch) ([]projections.Outcome, error) {
-	outcomes := make([]projections.Outcome, len(batch.Changes))
-	err := h.call(func() error {
-		fail, breakAt := h.reference.injected(len(batch.Changes))
-		if fail {
-			return ErrInjected
+	fail, breakAt := false, -1
+	h.reference.locked(func() {
+		switch r := h.reference; {
+		case r.failing > 0:
+			r.failing, fail = r.failing-1, true
+		case r.breaking > 0:
+			r.breaking, breakAt = r.breaking-1, (len(batch.Changes)+1)/2
 		}
-		complete := true
+	})
+	if fail {
+		return nil, ErrInjected
+	}
+	outcomes, complete := make([]projections.Outcome, len(batch.Changes)), true
+	err := h.call(func() error {
 		for i, change := range batch.Changes {
-			if outcomes[i] = h.put(change, i == breakAt); i == breakAt {
-				return ErrInjected
-			}
+			outcomes[i] = h.put(change, i == breakAt)
 			complete = complete && outcomes[i].Result <= projections.Already
+			if i == breakAt {
+				break
+			}
 		}
 		if breakAt >= 0 {
 			return ErrInjected
 		}
-		if !complete {
-			return nil
-		}
-		return h.settle(batch)
+		return nil
 	})
-	return outcomes, err
-}
-
-func (h *handle) settle(batch projections.Batch) error {
-	h.control.Lock()
-	defer h.control.Unlock()
-	for _, cp := range batch.Checkpoints {
-		if h.control.lanes[cp.Lane].Token != cp.Token {
-			return projections.ErrLaneLost
-		}
+	if err != nil || !complete {
+		return outcomes, err
 	}
-	for _, p := range batch.Park {
-		h.control.parked[p.OrderID] = p
-	}
-	for _, id := range batch.Release {
-		delete(h.control.parked, id)
-	}
-	for _, cp := range batch.Checkpoints {
-		cp.Owner = h.control.lanes[cp.Lane].Owner
-		h.control.lanes[cp.Lane] = cp
-	}
-	return nil
+	return outcomes, h.controlled(func() error { return h.settle(batch) })
 }
 
 // put writes the customers' slots and then the document's, which decides: a
@@ -270,50 +236,65 @@ func (h *handle) put(change projections.Change, broken bool) projections.Outcome
 	if err != nil {
 		return projections.Outcome{Result: projections.Refused, Err: err}
 	}
-	orders := &h.orders[slotOf(doc.ID)]
-	orders.Lock()
-	old, found := orders.entries[doc.ID]
-	orders.Unlock()
+	old, found := h.slot(doc.ID).get(doc.ID)
 	switch {
 	case found && old.revision >= doc.Revision:
 		return projections.Outcome{Result: projections.Already}
 	case found && old.revision < change.First-1, !found && change.First > 0:
 		return projections.Outcome{Result: projections.Gap}
 	}
-	if old.customer != "" && old.customer != c.Customer {
-		h.customers[slotOf(old.customer)].set(old.customer+" "+doc.ID, entry{})
+	if former := old.contribution.Customer; former != c.Customer {
+		h.slot(former).set(former+" "+doc.ID, entry{}, (*tallies).addCustomer)
 	}
-	if c.Customer != "" {
-		h.customers[slotOf(c.Customer)].set(c.Customer+" "+doc.ID, entry{contribution: c})
-	}
+	h.slot(c.Customer).set(c.Customer+" "+doc.ID, entry{contribution: c}, (*tallies).addCustomer)
 	if !broken {
-		orders.set(doc.ID, entry{doc.Revision, c.Customer, data, c})
+		h.slot(doc.ID).set(doc.ID, entry{doc.Revision, data, c}, (*tallies).add)
 	}
 	return projections.Outcome{Result: projections.Applied}
 }
 
-func (h *handle) Documents(ctx context.Context, ids []string) (map[string]view.Order, error) {
-	found := map[string]view.Order{}
-	for _, id := range ids {
-		if doc, ok, err := h.Order(ctx, id); err != nil {
-			return nil, err
-		} else if ok {
-			found[id] = doc
+func (h *handle) settle(batch projections.Batch) error {
+	for _, cp := range batch.Checkpoints {
+		if h.lanes[cp.Lane].Token != cp.Token {
+			return projections.ErrLaneLost
 		}
 	}
-	return found, nil
+	for _, p := range batch.Park {
+		h.parked[p.OrderID] = p
+	}
+	for _, id := range batch.Release {
+		delete(h.parked, id)
+	}
+	for _, cp := range batch.Checkpoints {
+		h.lanes[cp.Lane] = cp
+	}
+	return nil
+}
+
+func (h *handle) Documents(ctx context.Context, ids []string) (map[string]view.Order, error) {
+	found := map[string]view.Order{}
+	return found, h.call(func() error {
+		for _, id := range ids {
+			if e, ok := h.slot(id).get(id); ok {
+				found[id] = decode(e.json)
+			}
+		}
+		return nil
+	})
 }
 
 // Refresh makes lists see what is there, slot by slot.
 func (h *handle) Refresh(ctx context.Context) error {
 	return h.call(func() error {
 		docs := []view.Order{}
-		for i := range h.orders {
-			h.orders[i].Lock()
-			for _, e := range h.orders[i].entries {
-				docs = append(docs, decode(e.json))
+		for _, slot := range h.slots {
+			slot.Lock()
+			for _, e := range slot.entries {
+				if e.json != nil {
+					docs = append(docs, decode(e.json))
+				}
 			}
-			h.orders[i].Unlock()
+			slot.Unlock()
 		}
 		h.visible.Store(&docs)
 		return nil
@@ -325,56 +306,4 @@ func decode(data []byte) (doc view.Order) {
 		panic(err) // it was encoded here
 	}
 	return doc
-}
-
-func (h *handle) Order(ctx context.Context, id string) (doc view.Order, ok bool, err error) {
-	err = h.call(func() error {
-		slot := &h.orders[slotOf(id)]
-		slot.Lock()
-		defer slot.Unlock()
-		e, found := slot.entries[id]
-		if ok = found; ok {
-			doc = decode(e.json)
-		}
-		return nil
-	})
-	return doc, ok, err
-}
-
-func (h *handle) Orders(ctx context.Context, q query.Question) (page query.Page, err error) {
-	err = h.call(func() error { page = answer(*h.visible.Load(), q); return nil })
-	return page, err
-}
-
-func (h *handle) Customer(ctx context.Context, id string) (sum view.CustomerSummary, ok bool, err error) {
-	err = h.call(func() error {
-		slot := &h.customers[slotOf(id)]
-		slot.Lock()
-		defer slot.Unlock()
-		sum, ok = summarise(id, *h.visible.Load(), slot.counted)
-		return nil
-	})
-	return sum, ok, err
-}
-
-func (h *handle) CustomerOrders(ctx context.Context, id string, limit int, after *query.Key) (query.Page, error) {
-	return h.Orders(ctx, customerQuestion(id, limit, after))
-}
-
-func (h *handle) Stats(ctx context.Context, q query.StatsQuestion) (answer view.Stats, err error) {
-	err = h.call(func() error {
-		var parts []*tallies
-		for i := range slots {
-			for _, slot := range []*slot{&h.orders[i], &h.customers[i]} {
-				slot.Lock()
-				defer slot.Unlock()
-			}
-			orders := *h.orders[i].counted
-			orders.customers = nil // they are counted in their own slots
-			parts = append(parts, &orders, &tallies{customers: h.customers[i].counted.customers})
-		}
-		answer = stats(q, parts...)
-		return nil
-	})
-	return answer, err
 }

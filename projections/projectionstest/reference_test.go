@@ -1,12 +1,66 @@
 package projectionstest_test
 
 import (
+	"errors"
+	"reflect"
 	"testing"
 
+	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/projections/projectionstest"
+	"github.com/docket-orders/docket/query"
 )
 
 func TestReference(t *testing.T) {
 	projectionstest.Run(t, func(t testing.TB) projections.Backend { return projectionstest.NewReference() })
+}
+
+// TestInjectedFailures: what fails leaves what it says, and the same batch again
+// ends where an undisturbed one does.
+func TestInjectedFailures(t *testing.T) {
+	ctx := t.Context()
+	var batch projections.Batch
+	ids := []string{}
+	for _, doc := range projectionstest.Documents(1, 9) {
+		batch.Changes = append(batch.Changes, projectionstest.ChangeTo(doc, 0))
+		ids = append(ids, doc.ID)
+	}
+	batch.Checkpoints = []projections.Checkpoint{{Lane: 4, Position: eventstore.At64(9)}}
+	outcome := func(inject func(*projectionstest.Reference), writes []error, applied []int) any {
+		r := projectionstest.NewReference()
+		sink, err := r.Open(ctx, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inject(r)
+		for i, want := range writes {
+			if _, err := sink.Write(ctx, batch); !errors.Is(err, want) {
+				t.Fatalf("write %d: %v, want %v", i, err, want)
+			}
+			docs, err := sink.Documents(ctx, ids)
+			if err != nil || len(docs) != applied[i] {
+				t.Fatalf("after write %d: %d documents, %v; want %d", i, len(docs), err, applied[i])
+			}
+			cps, err := sink.Checkpoints(ctx)
+			if moved := cps[4].Position != eventstore.Start; err != nil || moved != (want == nil && applied[i] == len(ids)) {
+				t.Fatalf("after write %d: checkpoint %+v, %v", i, cps[4], err)
+			}
+		}
+		stats, err := sink.(query.Views).Stats(ctx, query.StatsQuestion{Top: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stats
+	}
+	want := outcome(func(*projectionstest.Reference) {}, []error{nil}, []int{9})
+	failed := projectionstest.ErrInjected
+	for name, got := range map[string]any{
+		"failing":  outcome(func(r *projectionstest.Reference) { r.FailWrites(2) }, []error{failed, failed, nil}, []int{0, 0, 9}),
+		"breaking": outcome(func(r *projectionstest.Reference) { r.BreakWrites(2) }, []error{failed, failed, nil}, []int{5, 5, 9}),
+	} {
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: stats are\n%+v\nwant\n%+v", name, got, want)
+		}
+	}
+	outcome(func(r *projectionstest.Reference) { r.Refuse(ids[3], errors.New("no")) }, []error{nil, nil}, []int{8, 8})
 }

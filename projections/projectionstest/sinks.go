@@ -9,8 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/docket-orders/docket/domain/order/ordertest"
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
@@ -412,6 +415,37 @@ func counters(t *testing.T, open Open) {
 			f.checkDocuments()
 			f.checkCounters()
 		}
+	}
+}
+
+// histories writes what Apply makes of whole lives of orders, some events at a
+// time, and asks about it.
+func histories(t *testing.T, open Open) {
+	f := start(t, open)
+	r := random(17)
+	for seed := range int64(60) {
+		doc, first := view.Order{}, int64(0)
+		events := ordertest.History(seed, 25)
+		for i, e := range events {
+			doc = projections.Apply(doc, codec.Recorded{
+				OrderID: fmt.Sprint("order-", seed), Revision: eventstore.Revision(i), Position: eventstore.At64(uint64(seed)*100 + uint64(i)),
+				Event: e, Meta: codec.Meta{RecordedAt: firstPlaced.Add(time.Duration(i) * time.Minute)},
+			})
+			if i < len(events)-1 && r.IntN(4) > 0 {
+				continue
+			}
+			result := f.results(projections.Batch{Changes: []projections.Change{ChangeTo(doc, first)}})
+			f.same("result", result, []projections.Result{projections.Applied}, nil)
+			first = int64(i) + 1
+		}
+	}
+	f.checkDocuments()
+	f.checkCounters()
+	docs := f.all()
+	for range 200 {
+		q := question(r, docs)
+		page, err := f.Orders(f.ctx, q)
+		f.samePage(q, page, answer(docs, q), err)
 	}
 }
 

@@ -34,11 +34,11 @@ var sorts = map[query.SortBy]struct{ column, index string }{
 type criterion struct {
 	test string // on o
 	args []any
-	// lead is the FROM clause that delivers the rows; where it tests by itself
-	// (whole), test is not repeated.
-	lead  string
-	whole bool
-	rows  int64 // that lead delivers; above fewRows: many
+	// lead is the FROM clause that delivers the rows. Where it begins with a set
+	// of them, named here, it tests by itself, and test is not repeated.
+	lead string
+	set  string
+	rows int64 // that lead delivers; above fewRows: many
 }
 
 // Orders implements query.Views: page, total and facets in one transaction.
@@ -68,6 +68,9 @@ func (s *Store) Orders(ctx context.Context, q query.Question) (query.Page, error
 		if len(q.Facets) == 0 {
 			if q.WithoutTotal {
 				return nil
+			}
+			if len(criteria) == 1 && criteria[0].set != "" {
+				from = criteria[0].set // the orders need not be looked at
 			}
 			page.Total, err = c.number(`SELECT count(*) FROM `+from+` WHERE `+where, args...)
 			return err
@@ -104,12 +107,12 @@ func clauses(criteria []criterion, lead int) (from, where string, args []any) {
 	from, where = `orders o`, `1`
 	if lead >= 0 {
 		from = criteria[lead].lead
-		if criteria[lead].whole {
+		if criteria[lead].set != "" {
 			args = append(args, criteria[lead].args...)
 		}
 	}
 	for i, cr := range criteria {
-		if i == lead && cr.whole {
+		if i == lead && cr.set != "" {
 			continue
 		}
 		where += ` AND ` + cr.test
@@ -286,10 +289,11 @@ func rowCriteria(q query.Question) []criterion {
 			})
 		}
 	}
-	set := func(rows string, arg string) {
+	inSet := func(rows string, arg string) {
+		set := `(` + rows + `) d`
 		out = append(out, criterion{
 			test: `o.n IN (` + rows + `)`, args: []any{arg},
-			lead: `(` + rows + `) d CROSS JOIN orders o ON o.n = d.n`, whole: true,
+			lead: set + ` CROSS JOIN orders o ON o.n = d.n`, set: set,
 		})
 	}
 	between := func(column, index string, from, to any) {
@@ -307,10 +311,10 @@ func rowCriteria(q query.Question) []criterion {
 	oneOf("o.id", "by_id", q.IDs)
 	oneOf("o.customer", "by_customer", q.Customer)
 	if len(q.SKU) > 0 {
-		set(`SELECT DISTINCT n FROM skus WHERE sku IN (SELECT value FROM json_each(?))`, list(q.SKU))
+		inSet(`SELECT DISTINCT n FROM skus WHERE sku IN (SELECT value FROM json_each(?))`, list(q.SKU))
 	}
 	if len(q.Words) > 0 {
-		set(`SELECT rowid AS n FROM fts WHERE fts MATCH ?`, match(q.Words))
+		inSet(`SELECT rowid AS n FROM fts WHERE fts MATCH ?`, match(q.Words))
 	}
 	between("o.placed", "by_placed", instant(q.PlacedFrom), instant(q.PlacedTo))
 	between("o.updated", "by_updated", instant(q.UpdatedFrom), instant(q.UpdatedTo))

@@ -40,7 +40,7 @@ CREATE INDEX by_placed    ON orders (placed, id, shape);
 CREATE INDEX by_updated   ON orders (updated, id, shape);
 CREATE INDEX by_total     ON orders (total, id);
 CREATE INDEX by_number    ON orders (number, id);
-CREATE INDEX by_delivered ON orders (delivered);
+CREATE INDEX by_delivered ON orders (delivered, shape);
 CREATE INDEX by_customer  ON orders (customer, placed, id);
 CREATE INDEX by_shape     ON orders (shape);
 
