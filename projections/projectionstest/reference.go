@@ -282,28 +282,3 @@ func (h *handle) Documents(ctx context.Context, ids []string) (map[string]view.O
 		return nil
 	})
 }
-
-// Refresh makes lists see what is there, slot by slot.
-func (h *handle) Refresh(ctx context.Context) error {
-	return h.call(func() error {
-		docs := []view.Order{}
-		for _, slot := range h.slots {
-			slot.Lock()
-			for _, e := range slot.entries {
-				if e.json != nil {
-					docs = append(docs, decode(e.json))
-				}
-			}
-			slot.Unlock()
-		}
-		h.visible.Store(&docs)
-		return nil
-	})
-}
-
-func decode(data []byte) (doc view.Order) {
-	if err := json.Unmarshal(data, &doc); err != nil {
-		panic(err) // it was encoded here
-	}
-	return doc
-}

@@ -2,6 +2,7 @@ package projectionstest
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
@@ -48,4 +49,29 @@ func (h *handle) Stats(ctx context.Context, q query.StatsQuestion) (answer view.
 		return nil
 	})
 	return answer, err
+}
+
+// Refresh makes lists see what is there, slot by slot.
+func (h *handle) Refresh(ctx context.Context) error {
+	return h.call(func() error {
+		docs := []view.Order{}
+		for _, slot := range h.slots {
+			slot.Lock()
+			for _, e := range slot.entries {
+				if e.json != nil {
+					docs = append(docs, decode(e.json))
+				}
+			}
+			slot.Unlock()
+		}
+		h.visible.Store(&docs)
+		return nil
+	})
+}
+
+func decode(data []byte) (doc view.Order) {
+	if err := json.Unmarshal(data, &doc); err != nil {
+		panic(err) // it was encoded here
+	}
+	return doc
 }
