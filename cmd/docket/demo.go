@@ -131,7 +131,7 @@ docket serves real and generated orders on {BASE}   (Ctrl-C ends it)
 Try in another terminal:
 
   # the newest orders, and how many there are of each status
-  curl -s '{BASE}/v1/orders?limit=3&facets=status,paymentStatus,fulfilmentStatus'
+  curl -s '{BASE}/v1/orders?limit=3&facets=status&facets=paymentStatus'
 
   # whole words, in titles, names, numbers, notes ...
   curl -s '{BASE}/v1/orders?q=white+hanging+heart&limit=2'
