@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -24,8 +27,10 @@ type connection struct {
 // probeTimeout bounds the look whether a docket answers.
 const probeTimeout = 3 * time.Second
 
-// connect reaches the docket of the configuration. close it.
-func (p *program) connect() (*connection, error) {
+// connect reaches the docket of the configuration. close it. Only a command that
+// brings orders makes a folder that is not there; the others would answer from
+// an empty one as if it were the one that was meant.
+func (p *program) connect(makeFolder bool) (*connection, error) {
 	nothing := func() error { return nil }
 	if p.config.Server != "" {
 		base := strings.TrimSuffix(p.config.Server, "/")
@@ -42,6 +47,9 @@ func (p *program) connect() (*connection, error) {
 		}
 		// The process may be another one that got its number; the lock on the
 		// folder decides.
+	}
+	if _, err := os.Stat(filepath.Join(p.config.Data, "events.db")); errors.Is(err, fs.ErrNotExist) && !makeFolder {
+		return nil, fmt.Errorf("there is no docket in the folder %s: name another with --data DIR, or a running docket with --server URL", p.config.Data)
 	}
 	return p.open()
 }

@@ -297,7 +297,7 @@ func documents(t *testing.T, dir string) map[string]view.Order {
 	t.Helper()
 	found := map[string]view.Order{}
 	p := &program{ctx: t.Context(), config: &config{Data: dir}, stdout: io.Discard, stderr: io.Discard}
-	docket, err := p.connect()
+	docket, err := p.connect(true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func (c *importRetail) Run(p *program) error {
 }
 
 func (i importing) run(p *program, read func(context.Context, importer.Target, importer.Options) (importer.Report, error)) error {
-	c, err := p.connect()
+	c, err := p.connect(true)
 	if err != nil {
 		return err
 	}

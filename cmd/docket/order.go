@@ -25,7 +25,7 @@ type orderGet struct {
 
 // Run shows one order; with --json the body of the API.
 func (c *orderGet) Run(p *program) error {
-	docket, err := p.connect()
+	docket, err := p.connect(false)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ type orderList struct {
 // Run lists a page; with --json the body of the API. What the filters may be is
 // the API's to say.
 func (c *orderList) Run(p *program) error {
-	docket, err := p.connect()
+	docket, err := p.connect(false)
 	if err != nil {
 		return err
 	}

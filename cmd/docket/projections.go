@@ -38,7 +38,7 @@ type viewsList struct{}
 
 // Run lists the projections.
 func (viewsList) Run(p *program) error {
-	docket, err := p.connect()
+	docket, err := p.connect(false)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ const rebuildPoll = 200 * time.Millisecond
 
 // Run rebuilds, and returns when the new generation is live.
 func (c viewsRebuild) Run(p *program) error {
-	docket, err := p.connect()
+	docket, err := p.connect(false)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ type viewsParked struct{ viewName }
 
 // Run lists the parked orders.
 func (c viewsParked) Run(p *program) error {
-	docket, err := p.connect()
+	docket, err := p.connect(false)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ type viewsRetry struct {
 
 // Run retries one parked order.
 func (c viewsRetry) Run(p *program) error {
-	docket, err := p.connect()
+	docket, err := p.connect(false)
 	if err != nil {
 		return err
 	}
