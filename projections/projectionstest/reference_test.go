@@ -1,8 +1,12 @@
 package projectionstest_test
 
 import (
+	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/docket-orders/docket/eventstore"
@@ -13,6 +17,28 @@ import (
 
 func TestReference(t *testing.T) {
 	projectionstest.Run(t, func(t testing.TB) projections.Backend { return projectionstest.NewReference() })
+}
+
+// TestReferenceSize: an adapter fits in 300 lines, all told.
+func TestReferenceSize(t *testing.T) {
+	files, err := filepath.Glob("reference*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += bytes.Count(source, []byte("\n"))
+	}
+	if lines == 0 || lines > 300 {
+		t.Errorf("the reference has %d lines, an adapter should fit in 300", lines)
+	}
 }
 
 // TestInjectedFailures: what fails leaves what it says, and the same batch again
