@@ -60,13 +60,11 @@ func (r *Reference) Open(ctx context.Context, number int) (projections.Sink, err
 	return h, h.Refresh(ctx)
 }
 
-// Drop implements projections.Backend.
 func (r *Reference) Drop(ctx context.Context, number int) error {
 	r.generations.Delete(number)
 	return nil
 }
 
-// Generations implements projections.Backend.
 func (r *Reference) Generations(ctx context.Context) (out []int, err error) {
 	r.generations.Range(func(number, _ any) bool { out = append(out, number.(int)); return true })
 	slices.Sort(out)
@@ -117,10 +115,10 @@ func (s *slot) get(key string) entry {
 // handle is an open generation. Calls hold calls for reading, Close takes it.
 type handle struct {
 	*generation
-	reference *Reference
-	calls     sync.RWMutex
-	closed    bool
-	visible   atomic.Pointer[[]view.Order] // what lists see
+	reference      *Reference
+	calls, refresh sync.RWMutex
+	closed         bool
+	visible        atomic.Pointer[[]view.Order] // what lists see
 }
 
 // call runs f, holding locks, unless the handle is closed.
@@ -285,6 +283,8 @@ func (h *handle) Stats(ctx context.Context, q query.StatsQuestion) (answer view.
 
 // Refresh makes lists and customers see what is there, slot by slot.
 func (h *handle) Refresh(ctx context.Context) error {
+	h.refresh.Lock() // a slower refresh must not bring an older list back
+	defer h.refresh.Unlock()
 	var keys []string
 	for _, slot := range h.slots {
 		slot.Lock()
