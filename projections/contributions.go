@@ -31,10 +31,11 @@ func Contributions(doc view.Order) Contribution {
 	for i := range doc.Lines {
 		l := &doc.Lines[i]
 		c.Sums.Units += l.Quantity
-		c.Products = append(c.Products, ProductSum{SKU: l.SKU, Units: l.Quantity, Amount: l.Total.Units(money.MaxScale)})
+		amount := l.Total.Units(money.MaxScale)
+		c.Products = append(c.Products, ProductSum{SKU: l.SKU, Units: l.Quantity, Amount: amount / million, Millionths: amount % million})
 	}
 	c.Products = merged(c.Products, func(a, b ProductSum) int { return cmp.Compare(a.SKU, b.SKU) },
-		func(sum *ProductSum, p ProductSum) { sum.Units, sum.Amount = sum.Units+p.Units, sum.Amount+p.Amount })
+		func(sum *ProductSum, p ProductSum) { *sum = sum.Plus(p, 1) })
 	for i := range doc.Payments {
 		// A capture of nothing is a capture: vouchers of no value are real.
 		if p := &doc.Payments[i]; p.Status == "captured" || !p.Captured.IsZero() {

@@ -116,8 +116,8 @@ func AssembleStats(f Figures) view.Stats {
 	}
 	products := map[money.Currency][]ProductSum{}
 	for _, p := range f.Products {
-		if p.Units != 0 || p.Amount != 0 {
-			products[p.Currency] = append(products[p.Currency], p.ProductSum)
+		if sum := p.Normal(); sum.Units != 0 || sum.Amount != 0 || sum.Millionths != 0 {
+			products[p.Currency] = append(products[p.Currency], sum)
 		}
 	}
 
@@ -179,18 +179,30 @@ func viewMethods(methods map[string]MethodSum, c money.Currency) []view.MethodSt
 }
 
 func topProducts(products []ProductSum, top int, c money.Currency) *view.TopProducts {
-	ranked := func(value func(ProductSum) int64) []view.ProductStats {
+	ranked := func(compare func(a, b ProductSum) int) []view.ProductStats {
 		slices.SortFunc(products, func(a, b ProductSum) int {
-			return cmp.Or(cmp.Compare(value(b), value(a)), cmp.Compare(a.SKU, b.SKU))
+			return cmp.Or(compare(b, a), cmp.Compare(a.SKU, b.SKU))
 		})
 		out := []view.ProductStats{}
 		for _, p := range products[:min(top, len(products))] {
-			out = append(out, view.ProductStats{SKU: p.SKU, Units: p.Units, Amount: money.New(p.Amount, money.MaxScale, c)})
+			out = append(out, view.ProductStats{SKU: p.SKU, Units: p.Units, Amount: productAmount(p, c)})
 		}
 		return out
 	}
 	return &view.TopProducts{
-		ByUnits:  ranked(func(p ProductSum) int64 { return p.Units }),
-		ByAmount: ranked(func(p ProductSum) int64 { return p.Amount }),
+		ByUnits: ranked(func(a, b ProductSum) int { return cmp.Compare(a.Units, b.Units) }),
+		ByAmount: ranked(func(a, b ProductSum) int {
+			return cmp.Or(cmp.Compare(a.Amount, b.Amount), cmp.Compare(a.Millionths, b.Millionths))
+		}),
 	}
+}
+
+// productAmount is exact, unless so large a sum with so many decimals does not
+// fit an amount: then it is rounded to the minor unit.
+func productAmount(p ProductSum, c money.Currency) money.Amount {
+	whole, fraction := money.New(p.Amount, 0, c), money.New(p.Millionths, money.MaxScale, c)
+	if exact, err := money.Sum(whole, fraction); err == nil {
+		return exact
+	}
+	return whole.Add(fraction.Rounded())
 }

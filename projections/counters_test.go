@@ -4,7 +4,9 @@ import (
 	"testing"
 
 	"github.com/docket-orders/docket/domain/money"
+	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/view"
 )
 
 func TestAssembleStats(t *testing.T) {
@@ -13,7 +15,7 @@ func TestAssembleStats(t *testing.T) {
 		return projections.Counter{Currency: c, Dimension: dimension, Key: key, Day: day, Sums: s}
 	}
 	product := func(sku string, units, amount int64) projections.ProductFigure {
-		return projections.ProductFigure{Currency: "EUR", ProductSum: projections.ProductSum{SKU: sku, Units: units, Amount: amount}}
+		return projections.ProductFigure{Currency: "EUR", ProductSum: projections.ProductSum{SKU: sku, Units: units, Millionths: amount}}
 	}
 	stats := projections.AssembleStats(projections.Figures{
 		Counters: []projections.Counter{
@@ -63,5 +65,30 @@ func TestAssembleStats(t *testing.T) {
 	}
 	if stats.Currencies[0].Top == nil || *stats.Currencies[0].Customers != 0 {
 		t.Errorf("a currency without products or customers: %+v", stats.Currencies[0])
+	}
+}
+
+// TestLargestOrdersAddUp: orders at the bound of the rules, more of them than
+// fit 64 bits in millionths, are counted and told exactly.
+func TestLargestOrdersAddUp(t *testing.T) {
+	for _, currency := range []money.Currency{"EUR", "JPY", "KWD"} {
+		largest := money.Minor(order.MaxMinorUnits, currency)
+		doc := view.Order{Kind: "order", Currency: currency, Lines: []view.Line{{ID: "1", SKU: "S", Quantity: 1, UnitPrice: largest, Total: largest}}}
+		doc.Totals.Items, doc.Totals.Grand = largest, largest
+		one := projections.Contributions(doc)
+		var sum projections.ProductSum
+		sums := projections.Sums{}
+		for range 2000 {
+			sum, sums = sum.Plus(one.Products[0], 1), sums.Plus(one.Sums)
+		}
+		sum.SKU = "S"
+		stats := projections.AssembleStats(projections.Figures{
+			Counters: []projections.Counter{{Currency: currency, Dimension: "all", Day: "2024-05-01", Sums: sums}},
+			Products: []projections.ProductFigure{{Currency: currency, ProductSum: sum}}, Top: 1,
+		})
+		want := money.Minor(2000*order.MaxMinorUnits, currency)
+		if c := stats.Currencies[0]; c.Items != want || c.Top.ByAmount[0].Amount != want {
+			t.Errorf("items %s, product %s, want %s", c.Items, c.Top.ByAmount[0].Amount, want)
+		}
 	}
 }

@@ -158,9 +158,29 @@ type MethodSum struct {
 	Captured int64  `json:"c"`
 }
 
-// ProductSum counts one SKU; Amount is exact, in millionths of the currency.
+// ProductSum counts one SKU. Its amount is exact: whole units of the currency
+// and millionths, apart, so that no sum of orders leaves 64 bits. Stores add
+// the two as they are; Normal carries.
 type ProductSum struct {
-	SKU    string `json:"k"`
-	Units  int64  `json:"u"`
-	Amount int64  `json:"a"`
+	SKU        string `json:"k"`
+	Units      int64  `json:"u"`
+	Amount     int64  `json:"a"`
+	Millionths int64  `json:"f,omitempty"`
 }
+
+// Plus adds n times q, which is 1 or -1; the SKU stays.
+func (p ProductSum) Plus(q ProductSum, n int64) ProductSum {
+	p.Units, p.Amount, p.Millionths = p.Units+n*q.Units, p.Amount+n*q.Amount, p.Millionths+n*q.Millionths
+	return p
+}
+
+// Normal is the same sum with 0 to 999,999 millionths.
+func (p ProductSum) Normal() ProductSum {
+	p.Amount, p.Millionths = p.Amount+p.Millionths/million, p.Millionths%million
+	if p.Millionths < 0 {
+		p.Amount, p.Millionths = p.Amount-1, p.Millionths+million
+	}
+	return p
+}
+
+const million = 1_000_000

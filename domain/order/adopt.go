@@ -382,7 +382,8 @@ func (c *check) oddLines(lines []Line, currency money.Currency, field string) []
 		c.words(l.Title, at+"/title")
 		c.oddQuantity(l.Quantity, at+"/quantity")
 		c.that(l.UnitPrice.Currency() == currency, ErrOtherCurrency, at+"/unitPrice")
-		c.that(within(l.UnitPrice), ErrAmountLarge, at+"/unitPrice")
+		total, err := l.UnitPrice.TimesChecked(l.Quantity)
+		c.that(within(l.UnitPrice) && err == nil && within(total), ErrAmountLarge, at+"/unitPrice")
 		c.metadata(l.Metadata, at+"/metadata")
 	}
 	return lines

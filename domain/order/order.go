@@ -177,10 +177,10 @@ const (
 	MaxLines         = 2_000
 	MaxQuantity      = 1_000_000
 	MaxTags          = 100
-	MaxMetadata      = 100   // keys
-	MaxText          = 2_000 // bytes of one text: note, reason, title, address field
-	MaxEntities      = 1_000 // payments, shipments, returns, refunds, holds, edits, notes: of each
-	MaxIDLength      = 64    // of every id in an order
-	MaxMinorUnits    = 1_000_000_000_000_000
+	MaxMetadata      = 100               // keys
+	MaxText          = 2_000             // bytes of one text: note, reason, title, address field
+	MaxEntities      = 1_000             // payments, shipments, returns, refunds, holds, edits, notes: of each
+	MaxIDLength      = 64                // of every id in an order
+	MaxMinorUnits    = 1_000_000_000_000 // of an order and of a line; views count millionths of it in 64 bits
 	MaxPriceDecimals = money.MaxScale
 )

@@ -25,7 +25,7 @@ var (
 	ErrAmountNegative = domain.Reject(domain.Invalid, "amount-negative", "the amount must not be negative")
 	ErrAmountZero     = domain.Reject(domain.Invalid, "amount-not-positive", "the amount must be more than nothing")
 	ErrDecimals       = domain.Reject(domain.Invalid, "amount-decimals", "the amount has more decimals than the currency")
-	ErrAmountLarge    = domain.Reject(domain.Invalid, "amount-too-large", "amounts and their sums stay within 10^15 minor units")
+	ErrAmountLarge    = domain.Reject(domain.Invalid, "amount-too-large", "amounts and their sums stay within 10^12 minor units")
 	ErrDiscount       = domain.Reject(domain.Invalid, "discount-above-items", "the discount is more than the lines are worth")
 	ErrTooManyTags    = domain.Reject(domain.Invalid, "too-many-tags", "an order has at most 100 tags")
 	ErrTooMuchMeta    = domain.Reject(domain.Invalid, "too-much-metadata", "metadata has at most 100 keys")

@@ -215,7 +215,8 @@ func (t *tallies) add(c projections.Contribution, sign int64) {
 	for _, p := range c.Products {
 		key := projections.ProductFigure{Currency: c.Currency, ProductSum: projections.ProductSum{SKU: p.SKU}}
 		old := t.products[key]
-		t.products[key] = projections.ProductSum{SKU: p.SKU, Units: old.Units + sign*p.Units, Amount: old.Amount + sign*p.Amount}
+		old.SKU = p.SKU
+		t.products[key] = old.Plus(p, sign)
 	}
 }
 
@@ -248,7 +249,8 @@ func stats(q query.StatsQuestion, parts ...*tallies) view.Stats {
 		}
 		for key, p := range t.products {
 			old := products[key]
-			products[key] = projections.ProductSum{SKU: p.SKU, Units: old.Units + p.Units, Amount: old.Amount + p.Amount}
+			old.SKU = p.SKU
+			products[key] = old.Plus(p, 1)
 		}
 		for key, sums := range t.customers {
 			customers[key] += sums.Orders

@@ -76,7 +76,7 @@ func (d *deltas) count(c projections.Contribution, sign int64) {
 	for _, p := range c.Products {
 		key := productKey{currency, p.SKU}
 		old := d.products[key]
-		d.products[key] = projections.ProductSum{Units: old.Units + sign*p.Units, Amount: old.Amount + sign*p.Amount}
+		d.products[key] = old.Plus(p, sign)
 	}
 	if c.Customer != "" {
 		key := customerKey{c.Customer, currency}
@@ -139,9 +139,9 @@ func (w *writing) flush() error {
 		if p == (projections.ProductSum{}) {
 			continue
 		}
-		err := w.exec(`INSERT INTO products (currency, sku, units, amount) VALUES (?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET units = units + excluded.units, amount = amount + excluded.amount`,
-			key.currency, key.sku, p.Units, p.Amount)
+		err := w.exec(`INSERT INTO products (currency, sku, units, amount, millionths) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET units = units + excluded.units, amount = amount + excluded.amount, millionths = millionths + excluded.millionths`,
+			key.currency, key.sku, p.Units, p.Amount, p.Millionths)
 		if err != nil {
 			return err
 		}

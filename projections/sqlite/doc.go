@@ -22,5 +22,5 @@
 // has a row per combination of counted groups (groupsets) and day, and one per
 // combination over all days. fts is a contentless FTS5 index with rowid equal
 // to orders.n; skus names the orders of each SKU. Times are microseconds since
-// 1970 UTC, money is in minor units, products and rounding in millionths.
+// 1970 UTC, money is in minor units, rounding in millionths, products in whole units and millionths.
 package sqlite

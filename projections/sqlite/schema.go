@@ -94,7 +94,7 @@ CREATE TABLE methods (
 
 CREATE TABLE products (
 	currency TEXT, sku TEXT,
-	units INTEGER NOT NULL, amount INTEGER NOT NULL,
+	units INTEGER NOT NULL, amount INTEGER NOT NULL, millionths INTEGER NOT NULL,
 	PRIMARY KEY (currency, sku)
 ) STRICT, WITHOUT ROWID;
 

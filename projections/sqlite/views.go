@@ -164,12 +164,14 @@ func (c *conn) topProducts(f *projections.Figures) error {
 		return err
 	}
 	for _, currency := range currencies {
-		err := c.each(`SELECT * FROM (SELECT sku, units, amount FROM products WHERE currency = ?1 AND (units <> 0 OR amount <> 0) ORDER BY units DESC, sku LIMIT ?2)
-			UNION SELECT * FROM (SELECT sku, units, amount FROM products WHERE currency = ?1 AND (units <> 0 OR amount <> 0) ORDER BY amount DESC, sku LIMIT ?2)`,
+		err := c.each(`WITH sold AS (SELECT sku, units, amount + millionths / 1000000 - (millionths % 1000000 < 0) AS whole,
+				(millionths % 1000000 + 1000000) % 1000000 AS fraction FROM products WHERE currency = ?1)
+			SELECT * FROM (SELECT * FROM sold WHERE units <> 0 OR whole <> 0 OR fraction <> 0 ORDER BY units DESC, sku LIMIT ?2)
+			UNION SELECT * FROM (SELECT * FROM sold WHERE units <> 0 OR whole <> 0 OR fraction <> 0 ORDER BY whole DESC, fraction DESC, sku LIMIT ?2)`,
 			[]any{currency, f.Top}, func(r *sqlite3.Stmt) error {
 				f.Products = append(f.Products, projections.ProductFigure{
 					Currency:   money.Currency(currency),
-					ProductSum: projections.ProductSum{SKU: r.ColumnText(0), Units: r.ColumnInt64(1), Amount: r.ColumnInt64(2)},
+					ProductSum: projections.ProductSum{SKU: r.ColumnText(0), Units: r.ColumnInt64(1), Amount: r.ColumnInt64(2), Millionths: r.ColumnInt64(3)},
 				})
 				return nil
 			})
