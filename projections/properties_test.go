@@ -187,7 +187,7 @@ func TestContributions(t *testing.T) {
 		}
 		var units, amount, captured int64
 		for i, p := range c.Products {
-			units, amount = units+p.Units, amount+p.Amount
+			units, amount = units+p.Units, amount+p.Amount*1_000_000+p.Millionths
 			if i > 0 && c.Products[i-1].SKU >= p.SKU {
 				t.Errorf("product %s comes twice or late", p.SKU)
 			}

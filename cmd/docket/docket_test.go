@@ -141,6 +141,10 @@ func TestExitStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	var report bytes.Buffer
+	if run(t.Context(), []string{"import", "online-retail", "--file", excerpt, "--data", dir}, &report, &report) != exitDone {
+		t.Fatal(report.String())
+	}
 	cases := map[string]struct {
 		args   []string
 		status int
@@ -166,6 +170,7 @@ func TestExitStatus(t *testing.T) {
 		"unknown projection":  {[]string{"projections", "rebuild", "sales"}, exitUsage, "want orders"},
 		"unknown order":       {[]string{"order", "get", "nowhere", "--data", dir}, exitFailed, "unknown-order"},
 		"refused question":    {[]string{"order", "list", "--data", dir, "--sort", "total"}, exitFailed, "currency"},
+		"no docket there":     {[]string{"order", "list", "--data", filepath.Join(dir, "none")}, exitFailed, "there is no docket in the folder"},
 		"nobody answers":      {[]string{"order", "list", "--server", "http://127.0.0.1:1"}, exitFailed, "refused"},
 		"nothing to verify":   {[]string{"eventstore", "verify", "--data", filepath.Join(dir, "none")}, exitFailed, ""},
 	}
