@@ -43,7 +43,7 @@ var (
 	ErrUnknownRefund   = domain.Reject(domain.NotFound, "unknown-refund", "the order has no such refund")
 
 	// The state of the order does not allow it.
-	ErrExists          = domain.Reject(domain.Conflict, "order-exists", "another order has this id")
+	ErrExists          = domain.Reject(domain.Conflict, "order-exists", "there is an order with this id")
 	ErrIDInUse         = domain.Reject(domain.Conflict, "id-in-use", "the id is taken by something else")
 	ErrTooMany         = domain.Reject(domain.Conflict, "too-many", "an order has at most 1000 of each of these")
 	ErrNotAnOrder      = domain.Reject(domain.Conflict, "not-an-order", "a credit note or an adjustment takes only tags, metadata and notes")
