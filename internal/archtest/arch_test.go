@@ -35,8 +35,11 @@ var arrows = map[string][]string{
 	"projections/projectionstest": {"projections", "query", "view", "eventstore", "eventstore/codec", "domain/..."},
 	"projections/sqlite":          {"projections", "query", "view", "eventstore", "domain/money"},
 	"query":                       {"view", "projections", "eventstore", "eventstore/codec", "domain/..."},
+	"audit":                       {"view", "command", "projections", "query", "eventstore", "eventstore/codec", "domain/..."},
+	"reconcile":                   {"view", "projections", "query", "eventstore", "eventstore/codec", "domain/..."},
+	"reconcile/expected":          {"view", "eventstore", "eventstore/codec", "domain", "domain/money", "domain/order"},
 	"importer":                    {"command", "domain/..."},
-	"httpapi":                     {"domain/...", "eventstore", "eventstore/codec", "command", "view", "projections", "query"},
+	"httpapi":                     {"domain/...", "eventstore", "eventstore/codec", "command", "view", "projections", "query", "audit", "reconcile"},
 	"cmd/docket":                  {"..."},
 	"bench":                       {"..."},
 	"importer/excerpt":            {}, // the program that makes it

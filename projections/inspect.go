@@ -1,0 +1,101 @@
+package projections
+
+import (
+	"context"
+
+	"github.com/docket-orders/docket/domain/money"
+	"github.com/docket-orders/docket/view"
+)
+
+// Inspector lets reconciliation look at everything a sink keeps, and put right
+// what does not follow from the log. Whatever wrote to the store, docket or
+// another program, Inspect, IDs and Figures tell what is there now. Methods may
+// be called from many goroutines, beside the feeder.
+type Inspector interface {
+	// Inspect compares what is kept of each change's order with what writing
+	// that change to an empty store would keep: document, contribution, and
+	// the store's own columns and index entries. One answer per change, in
+	// their order. Documents are read in real time; an answer is of one
+	// instant, two answers need not be of the same. Something kept that cannot
+	// be read is no error: Kept says so.
+	Inspect(ctx context.Context, want []Change) ([]Kept, error)
+
+	// IDs lists the ids of kept orders above after, ascending by their bytes,
+	// at most limit.
+	IDs(ctx context.Context, after string, limit int) ([]string, error)
+
+	// Figures hands over every figure that is kept, in any order, and returns
+	// the lanes' checkpoints of the same instant. Figures of nothing may be
+	// left out. When yield fails the walk ends with its error.
+	Figures(ctx context.Context, yield func(Figure) error) ([]Checkpoint, error)
+
+	// Replace makes what is kept of an order what change says, whatever is
+	// kept and at whatever revision; a nil change removes all of it. Counters
+	// change by the new contribution minus the kept one; where the kept one
+	// was wrong, Recount puts them right. Only the feeder of the generation,
+	// or whoever stands in for it, may call it.
+	Replace(ctx context.Context, orderID string, change *Change) error
+
+	// Recount makes every figure what the kept contributions add up to, and
+	// says how many rows it changed. It does so in one step for readers and
+	// for the feeder.
+	Recount(ctx context.Context) (changed int, err error)
+}
+
+// Kept is what a store keeps of one order, beside what it should keep.
+type Kept struct {
+	Found bool // something is kept of the order
+	// Same: what is kept is, to the last column, what writing the change would
+	// keep. The fields below are then zero.
+	Same bool
+	// Document and Contribution as kept.
+	Document     view.Order
+	Contribution Contribution
+	// Rows names the store's own columns and index entries that do not follow
+	// from the change, with what is kept and what should be: "total: 12, not
+	// 13", "sku A1: not indexed". Where Document is at another revision than
+	// the change, it is empty.
+	Rows []string
+	// Unreadable is why document or contribution cannot be read; empty when
+	// they can.
+	Unreadable string
+}
+
+// Figure is one row of what is counted, as questions see it.
+type Figure struct {
+	FigureKey
+	Values [8]int64 // in the order that FigureOf says; the rest is zero
+}
+
+// FigureKey names a figure. Fields that its kind has no use for are empty.
+type FigureKey struct {
+	Of        FigureOf
+	Currency  money.Currency
+	Dimension string
+	Key       string
+	Day       string // EveryDay: over all days
+}
+
+// EveryDay is the Day of sums over all days.
+const EveryDay = "*"
+
+// FigureOf is a kind of figure.
+type FigureOf string
+
+const (
+	// FigureSums: orders, lines, units, items, shipping, grand, paid, rounding,
+	// as in Sums; per currency, dimension, key and day. Dimension all has days
+	// only; every other dimension has days and EveryDay.
+	FigureSums FigureOf = "sums"
+	// FigureMethod: payments, captured; per currency, key (the method) and day.
+	FigureMethod FigureOf = "method"
+	// FigureProduct: units, whole amount, millionths (0 to 999,999); per
+	// currency and key (the SKU).
+	FigureProduct FigureOf = "product"
+	// FigureCustomer: orders, items, grand, paid, rounding; per currency and
+	// key (the customer).
+	FigureCustomer FigureOf = "customer"
+	// FigureFacet: documents; per dimension and key. The dimensions are those
+	// that lists can be counted by. Documents that were never placed count.
+	FigureFacet FigureOf = "facet"
+)

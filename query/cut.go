@@ -1,0 +1,24 @@
+package query
+
+import (
+	"time"
+
+	"github.com/docket-orders/docket/eventstore"
+)
+
+// Cut is the point at which an order is looked at; the zero value is now. At
+// most one of Revision, Position and AsOf is set: what was known then.
+// EffectiveAt, alone or beside one of them, is what was true then, of what was
+// known: the known events are folded by (effective time, revision), up to and
+// including that instant. See codec.Subjects for an event's effective time.
+type Cut struct {
+	Revision    *eventstore.Revision // up to and including
+	Position    *eventstore.Position // up to and including
+	AsOf        *time.Time           // recordedAt up to and including
+	EffectiveAt *time.Time           // effective time up to and including
+}
+
+// IsNow reports whether nothing is cut off.
+func (c Cut) IsNow() bool {
+	return c.Revision == nil && c.Position == nil && c.AsOf == nil && c.EffectiveAt == nil
+}

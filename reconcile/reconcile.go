@@ -1,0 +1,145 @@
+// Package reconcile compares the log with what the views keep of it, reports
+// every difference, and repairs it.
+//
+// It promises: what differs is found, whoever made it differ; nothing healthy
+// is ever reported, also while orders change and views are behind; a repair is
+// verified; and a run that could not look at everything says so. The expected
+// side is package expected, never the projector's own fold. It holds a bounded
+// part of the orders in memory. httpapi starts runs and reads their reports;
+// every run is a stream of events of its own, reconciliation-<id>.
+package reconcile
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/query"
+)
+
+// Category begins the names of the runs' streams.
+const Category = "reconciliation"
+
+// Projection is what reconciliation needs of the runner;
+// *projections.Manager has it.
+type Projection interface {
+	// Live is the generation that answers; its sink is a projections.Inspector.
+	Live() (projections.Sink, int)
+	// CaughtUp returns when everything that was in the log at the call is
+	// applied or parked.
+	CaughtUp(ctx context.Context) error
+	Parked(ctx context.Context) ([]projections.Parked, error)
+	// Retry applies a parked order's stream again; projections.ErrParked when
+	// it stays parked.
+	Retry(ctx context.Context, orderID string) error
+	// Reproject makes what is kept of an order what its stream says, whatever
+	// is kept, and removes it when there is no stream. The live fold makes the
+	// document, in turn with the events that come in.
+	Reproject(ctx context.Context, orderID string) error
+}
+
+// Options of a Reconciler; all but Logger and Clock are needed.
+type Options struct {
+	Store      eventstore.Store
+	Namespace  eventstore.Namespace
+	Projection Projection
+	SpillDir   string // folder for the temporary files of a run
+	Logger     *slog.Logger
+	Clock      func() time.Time
+}
+
+// Request is what is asked of a run.
+type Request struct {
+	Repair  bool   `json:"repair"`
+	OrderID string `json:"orderId,omitempty"` // only this order; empty: everything
+	// MaxRepairs is above how many differing entities nothing is repaired; nil:
+	// the larger of 0.1 % of the orders and 1,000.
+	MaxRepairs *int   `json:"maxRepairs,omitempty"`
+	Actor      string `json:"actor,omitempty"`
+}
+
+// Class of a difference.
+type Class string
+
+const (
+	Missing   Class = "missing"   // the log has the order, the view has not
+	Orphan    Class = "orphan"    // the view has it, the log has not
+	Stale     Class = "stale"     // the view is at an earlier revision, although it had time
+	Ahead     Class = "ahead"     // the view is at a revision that the log does not have
+	Content   Class = "content"   // same revision, other content
+	Aggregate Class = "aggregate" // a figure, or what an order adds to figures
+	Parked    Class = "parked"    // an event of the order could not be applied
+)
+
+// Finding is one difference.
+type Finding struct {
+	Class Class `json:"class"`
+	// Entity is what differs: order, customer, product, method, sums, facet.
+	Entity string `json:"entity"`
+	ID     string `json:"id"` // of the order or customer; for a figure its name in words
+	// Revision of the log, Kept that of the view; -1 where there is none; both
+	// absent for figures.
+	Revision *int64 `json:"revision,omitempty"`
+	Kept     *int64 `json:"kept,omitempty"`
+	// Fields that differ: before is what the view keeps, after what it should.
+	Fields []query.FieldChange `json:"fields,omitempty"`
+	Detail string              `json:"detail,omitempty"`
+	// Outcome of the repair: repaired, failed, or empty when none was tried.
+	Outcome string `json:"outcome,omitempty"`
+	Error   string `json:"error,omitempty"` // why the repair failed
+}
+
+// Verdict of a run.
+type Verdict string
+
+const (
+	Clean   Verdict = "clean"   // everything was compared and nothing differs
+	Drift   Verdict = "drift"   // differences were found, repaired or not
+	Unknown Verdict = "unknown" // not everything could be compared, or the expected side contradicts itself
+)
+
+// Report is what a run found, as far as it is.
+type Report struct {
+	ID      string  `json:"id"`
+	State   string  `json:"state"` // running, ended; or interrupted: its process is gone
+	Verdict Verdict `json:"verdict,omitempty"`
+	Request
+	StartedAt  time.Time  `json:"startedAt"`
+	EndedAt    *time.Time `json:"endedAt,omitempty"`
+	Generation int        `json:"generation"`
+	// Barrier is the position up to which both sides were compared.
+	Barrier  eventstore.Position `json:"barrier"`
+	Progress Progress            `json:"progress"`
+	Compared Compared            `json:"compared"`
+	Counts   map[Class]int64     `json:"counts"` // of all findings
+	Findings []Finding           `json:"findings"`
+	// Unlisted findings were counted only: so many are written down at most.
+	Unlisted int64 `json:"unlisted,omitempty"`
+	Repaired int64 `json:"repaired"`
+	// Reasons why the verdict is unknown, or why nothing was repaired, and what
+	// to do.
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// Compared is the statement of completeness.
+type Compared struct {
+	Events    int64 `json:"events"`    // of orders, read from the log up to the barrier
+	Streams   int64 `json:"streams"`   // orders in the log, each with contiguous revisions
+	Documents int64 `json:"documents"` // kept order documents that were compared
+	Customers int64 `json:"customers"`
+	Figures   int64 `json:"figures"` // counted rows but those of customers
+	Again     int64 `json:"again"`   // orders that were looked at a second time
+	// Complete: every position up to the barrier was read, every stream is
+	// contiguous, every entity was compared.
+	Complete bool `json:"complete"`
+}
+
+// Progress of a run. Phases: waiting, reading, comparing, counting, again,
+// repairing, verifying.
+type Progress struct {
+	Phase string `json:"phase"`
+	Done  int64  `json:"done"`
+	Total int64  `json:"total,omitempty"` // 0: not known
+}
