@@ -1,7 +1,8 @@
 // Command bench measures the import of Olist against what the same machine does
 // in the same run without docket's rules: appending the same events to the same
-// store, and inserting the same documents in bulk. It prints ratios; absolute
-// times on shared machines mean little.
+// store, and inserting the same documents in bulk; and a full reconciliation
+// against a plain fold of the same log. It prints ratios; absolute times on
+// shared machines mean little.
 //
 //	go run ./bench -data DIR [-json]
 package main
@@ -61,6 +62,8 @@ type report struct {
 	Ratio float64 `json:"ratio"`
 	// RatioPlain is import over append plus plain insert.
 	RatioPlain float64 `json:"ratioPlain"`
+
+	Reconcile reconciled `json:"reconcile"`
 }
 
 func run(ctx context.Context, data string, asJSON bool) error {
@@ -71,8 +74,11 @@ func run(ctx context.Context, data string, asJSON bool) error {
 	defer os.RemoveAll(dir)
 	r := report{Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())}
 
-	imported := filepath.Join(dir, "imported")
-	if err := importOlist(dir, data, imported, &r); err != nil {
+	docket, imported := filepath.Join(dir, "docket"), filepath.Join(dir, "imported")
+	if err := importOlist(docket, data, imported, &r); err != nil {
+		return err
+	}
+	if r.Reconcile, err = reconcileAll(ctx, docket, imported); err != nil {
 		return err
 	}
 	appends, err := readAppends(ctx, imported, &r)
@@ -111,14 +117,18 @@ insert the same documents, same schema           %7.1f s   (into a plain table: 
 import / (append + insert)                       %7.2f     goal: at most 4
 import / (append + plain insert)                 %7.2f
 log %.0f bytes per event, views %.0f bytes per document
+
+reconcile everything, process start to report    %7.1f s   peak %.0f MB resident
+read and fold the same log, one goroutine        %7.1f s
+reconcile / fold                                 %7.2f     goal: at most 3 (median of %d pairs)
 `, r.Machine, r.Orders, r.Events, r.ImportSeconds, r.ImportPeakMB, writers, r.AppendSeconds, r.InsertSeconds, r.PlainSeconds,
-		r.Ratio, r.RatioPlain, r.LogBytesPerEvent, r.ViewBytesPerDoc)
+		r.Ratio, r.RatioPlain, r.LogBytesPerEvent, r.ViewBytesPerDoc,
+		r.Reconcile.Seconds, r.Reconcile.PeakMB, r.Reconcile.FoldSeconds, r.Reconcile.Ratio, rounds)
 	return nil
 }
 
 // importOlist runs the real program.
-func importOlist(dir, data, into string, r *report) error {
-	docket := filepath.Join(dir, "docket")
+func importOlist(docket, data, into string, r *report) error {
 	build := exec.Command("go", "build", "-o", docket, "github.com/docket-orders/docket/cmd/docket")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
