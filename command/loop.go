@@ -73,7 +73,8 @@ type outcome[S, E any] struct {
 
 // handle decides a command on stream and appends the events at the revision
 // they were decided on. name is the command's; decide is the decider with the
-// command in it, and is called anew whenever the aggregate has moved.
+// command in it, and is called anew whenever the aggregate has moved. With a
+// refusal comes the revision it was decided on.
 func (l *loop[S, C, E]) handle(ctx context.Context, stream, name string, req Request, decide func(S) ([]E, error)) (outcome[S, E], error) {
 	if !req.DryRun {
 		done, err := l.turns.take(ctx, stream)
@@ -102,8 +103,11 @@ func (l *loop[S, C, E]) handle(ctx context.Context, stream, name string, req Req
 			fresh = true
 			continue
 		}
-		if err != nil || len(out.facts) == 0 || req.DryRun {
-			return out, err
+		if err != nil {
+			return outcome[S, E]{revision: a.revision}, err
+		}
+		if len(out.facts) == 0 || req.DryRun {
+			return out, nil
 		}
 
 		appended, doubt, err := l.append(ctx, stream, a, out.facts)
@@ -266,7 +270,7 @@ func (l *loop[S, C, E]) accept(stream string, before aggregate[S], out outcome[S
 // firstAnswer repeats the answer of a command that is in the stream.
 func (l *loop[S, C, E]) firstAnswer(ctx context.Context, stream string, a aggregate[S], prior handled, req Request, replayed bool) (outcome[S, E], error) {
 	if prior.fingerprint != hashed(req.Fingerprint) {
-		return outcome[S, E]{}, ErrKeyReused
+		return outcome[S, E]{revision: a.revision}, ErrKeyReused
 	}
 	out := outcome[S, E]{state: a.state, revision: prior.last(), replayed: replayed}
 	if replayed {

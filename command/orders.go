@@ -26,6 +26,11 @@ type Options struct {
 	// AuditEvery so many loads from a snapshot one is compared with a full
 	// replay; 0: DefaultAuditEvery.
 	AuditEvery int
+	// Refused is told of every command that a rule refused, after its order is
+	// free for others and before Handle returns; nil: nobody is. It is not told
+	// of dry runs, of failures, and of ids that no order can have. It changes
+	// nothing about the answer but when it comes.
+	Refused func(context.Context, Refusal)
 }
 
 func (o *Options) complete() {
@@ -48,7 +53,8 @@ func (o *Options) complete() {
 
 // Orders handles commands on orders. It may be used by many goroutines.
 type Orders struct {
-	loop loop[order.State, order.Command, order.Event]
+	loop    loop[order.State, order.Command, order.Event]
+	refused func(context.Context, Refusal) // nil: nobody is told
 }
 
 // New starts the write side. Close it before the store.
@@ -61,7 +67,7 @@ func New(o Options) *Orders {
 		auditEvery: int64(o.AuditEvery), logger: o.Logger, count: count,
 	}
 	kept.start()
-	return &Orders{loop[order.State, order.Command, order.Event]{
+	return &Orders{refused: o.Refused, loop: loop[order.State, order.Command, order.Event]{
 		decider: order.Decider, store: o.Store, namespace: ns,
 		encode: codec.Encode,
 		decode: func(r eventstore.Record) (order.Event, codec.Meta, error) {
@@ -105,6 +111,11 @@ func (o *Orders) Handle(ctx context.Context, orderID string, cmd order.Command, 
 		return order.Decide(s, cmd)
 	})
 	if err != nil {
+		o.tell(ctx, Refusal{
+			OrderID: orderID, Revision: out.revision, Command: cmd.Name(),
+			CommandID: req.CommandID, Fingerprint: req.Fingerprint, Actor: req.Actor,
+			CorrelationID: req.CorrelationID, CausationID: req.CausationID, TraceParent: req.TraceParent, At: now,
+		}, req, err)
 		return Result{}, err
 	}
 	return o.result(orderID, out), nil

@@ -1,8 +1,11 @@
 package command
 
 import (
+	"context"
+	"errors"
 	"time"
 
+	"github.com/docket-orders/docket/domain"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/google/uuid"
 )
@@ -24,4 +27,33 @@ type Refusal struct {
 	CausationID   string
 	TraceParent   string
 	At            time.Time // the writer's clock
+}
+
+// tell completes a refusal with what err says and hands it on. Errors that are
+// no refusal, and dry runs, are nobody's business.
+func (o *Orders) tell(ctx context.Context, r Refusal, req Request, err error) {
+	if o.refused == nil || req.DryRun {
+		return
+	}
+	var (
+		rejection    *domain.Rejection
+		precondition *PreconditionError
+	)
+	r.Reason = err.Error()
+	switch {
+	// While an append may have happened nothing was refused.
+	case errors.Is(err, eventstore.ErrOutcomeUnknown):
+		return
+	case errors.As(err, &rejection):
+		r.Code, r.Reason, r.Field = rejection.Code, rejection.Error(), rejection.Field
+	case errors.As(err, &precondition):
+		r.Code = "precondition-failed"
+	case errors.Is(err, ErrKeyReused):
+		r.Code = "key-reused"
+	case errors.Is(err, ErrFuture):
+		r.Code, r.Field = "at-in-future", "/at"
+	default:
+		return
+	}
+	o.refused(ctx, r)
 }
