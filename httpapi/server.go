@@ -16,19 +16,31 @@ import (
 
 	json "github.com/go-json-experiment/json"
 
+	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/reconcile"
 )
 
-// Options of the handler. Orders, Query, Projections, Store and Log are needed.
+// Auditor answers from the log what happened to an order; *audit.Auditor does.
+type Auditor interface {
+	History(ctx context.Context, id string, cut query.Cut) ([]audit.Entry, error)
+	Diff(ctx context.Context, id string, from, to query.Cut) ([]query.FieldChange, error)
+	Why(ctx context.Context, id string, cut query.Cut, field string) ([]audit.Origin, error)
+}
+
+// Options of the handler. Orders to Reconcile are needed.
 type Options struct {
 	Orders      *command.Orders
 	Query       *query.Service
 	Projections *projections.Manager
 	Store       eventstore.Store // asked for its head, to tell whether it lives
 	Log         eventstore.LogIdentity
+	Audit       Auditor
+	Refusals    *audit.Refusals // where Orders tells its refusals
+	Reconcile   *reconcile.Reconciler
 
 	Keys   Keys   // nil: no key is needed, only this machine is spoken to
 	RunKey string // a key for everything, of this run only; empty: none
