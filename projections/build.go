@@ -9,6 +9,7 @@ import (
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/docket-orders/docket/internal/spill"
 )
 
 const (
@@ -36,11 +37,11 @@ func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.L
 		return fmt.Errorf("build generation: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	s, err := newSpill(dir, 0)
+	s, err := spill.New(dir)
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 
 	p.Phase, p.Head = "reading", head
 	report(p)
@@ -52,7 +53,7 @@ func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.L
 		if head.Before(r.Position) {
 			break
 		}
-		if err := s.add(r); err != nil {
+		if err := s.Add(r); err != nil {
 			return err
 		}
 		if id, ok := a.namespace.ID(codec.Category, r.Stream); ok {
@@ -80,12 +81,12 @@ func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.L
 
 // foldSpilled folds and writes all files: one goroutine folds ahead of the
 // writes by one chunk.
-func foldSpilled(ctx context.Context, a *applier, s *spill, report func(written int)) error {
+func foldSpilled(ctx context.Context, a *applier, s *spill.Spill, report func(written int)) error {
 	ctx, stop := context.WithCancel(ctx)
 	chunks, failed := make(chan folded, 1), make(chan error, 1)
 	go func() {
 		defer close(chunks)
-		failed <- s.each(func(records []eventstore.Record) error {
+		failed <- s.Each(func(records []eventstore.Record) error {
 			for chunk := range slices.Chunk(groupRecords(a.namespace, records), buildOrders) {
 				f, err := a.fold(ctx, chunk)
 				if err != nil {

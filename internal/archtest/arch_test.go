@@ -31,12 +31,12 @@ var arrows = map[string][]string{
 	"eventstore/codec":            {"eventstore", "domain/..."},
 	"command":                     {"domain/...", "eventstore", "eventstore/codec"},
 	"view":                        {"domain/money"},
-	"projections":                 {"view", "eventstore", "eventstore/codec", "domain/..."},
+	"projections":                 {"view", "eventstore", "eventstore/codec", "domain/...", "internal/spill"},
 	"projections/projectionstest": {"projections", "query", "view", "eventstore", "eventstore/codec", "domain/..."},
 	"projections/sqlite":          {"projections", "query", "view", "eventstore", "domain/money"},
 	"query":                       {"view", "projections", "eventstore", "eventstore/codec", "domain/..."},
 	"audit":                       {"view", "command", "projections", "query", "eventstore", "eventstore/codec", "domain/..."},
-	"reconcile":                   {"view", "projections", "query", "eventstore", "eventstore/codec", "domain/..."},
+	"reconcile":                   {"view", "projections", "query", "eventstore", "eventstore/codec", "domain/...", "internal/spill"},
 	"reconcile/expected":          {"view", "eventstore", "eventstore/codec", "domain", "domain/money", "domain/order"},
 	"importer":                    {"command", "domain/..."},
 	"httpapi":                     {"domain/...", "eventstore", "eventstore/codec", "command", "view", "projections", "query", "audit", "reconcile"},
@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"bench":                       {"..."},
 	"importer/excerpt":            {}, // the program that makes it
 	"internal/facts":              {"view", "domain/money"},
+	"internal/spill":              {"eventstore"},
 	"internal/archtest":           {},
 }
 

@@ -1,4 +1,4 @@
-package projections
+package spill
 
 import (
 	"bytes"
@@ -14,11 +14,11 @@ import (
 // when a file is too large and is dealt out again.
 func TestSpill(t *testing.T) {
 	dir := t.TempDir()
-	s, err := newSpill(dir, 0)
+	s, err := New(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
+	defer s.Close()
 	// Half of the bytes belong to one stream, which no dealing can part.
 	data := bytes.Repeat([]byte("x"), 64<<10)
 	want := map[string]int{}
@@ -31,13 +31,13 @@ func TestSpill(t *testing.T) {
 			Event:  eventstore.Event{ID: uuid.New(), Type: "T", JSON: true, Data: data, Metadata: []byte(stream)},
 			Stream: stream, Revision: eventstore.Revision(want[stream]), Position: eventstore.Position{Commit: uint64(i), Prepare: uint64(2 * i)},
 		}
-		if err := s.add(r); err != nil {
+		if err := s.Add(r); err != nil {
 			t.Fatal(err)
 		}
 		want[stream]++
 	}
 	got, hands := map[string]int{}, 0
-	err = s.each(func(records []eventstore.Record) error {
+	err = s.Each(func(records []eventstore.Record) error {
 		hands++
 		here := map[string]bool{}
 		for _, r := range records {
@@ -73,8 +73,8 @@ func TestSpillThatWasCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
-	if err := s.add(eventstore.Record{Stream: "order-1", Event: eventstore.Event{Type: "T"}}); err != nil {
+	defer s.Close()
+	if err := s.Add(eventstore.Record{Stream: "order-1", Event: eventstore.Event{Type: "T"}}); err != nil {
 		t.Fatal(err)
 	}
 	for i, w := range s.w {
@@ -87,7 +87,7 @@ func TestSpillThatWasCut(t *testing.T) {
 			}
 		}
 	}
-	if err := s.each(func([]eventstore.Record) error { return nil }); err == nil {
+	if err := s.Each(func([]eventstore.Record) error { return nil }); err == nil {
 		t.Error("a record that was cut was not noticed")
 	}
 }

@@ -1,4 +1,12 @@
-package projections
+// Package spill keeps events in temporary files while they wait to be folded, so
+// that memory does not grow with the log: records are dealt to files by the
+// hash of their stream, and come back file by file, those of one stream
+// together and in order.
+//
+// It promises nothing beyond the process: the files are of no use to another,
+// and whoever makes the folder removes it. projections builds generations with
+// it, reconcile compares the log with the views.
+package spill
 
 import (
 	"bufio"
@@ -15,32 +23,36 @@ import (
 )
 
 const (
-	// spillFiles is the number of files that one spilling deals orders to.
-	spillFiles = 64
-	// spillFileBytes is what is folded in memory at once; a larger file is
-	// dealt out once more.
-	spillFileBytes = 16 << 20
-	// spillDepth bounds the dealing: one order's events never part.
-	spillDepth = 5
+	// fileCount is the number of files that one spilling deals streams to.
+	fileCount = 64
+	// togetherBytes is what is handed over at once; a larger file is dealt out
+	// once more.
+	togetherBytes = 16 << 20
+	// maxDepth bounds the dealing: the records of one stream never part.
+	maxDepth = 5
 )
 
-// spill deals records out to files by the hash of their stream, so that each
-// file holds all events of its orders, in order, and can be folded on its own.
-type spill struct {
+// Spill deals records out to files by the hash of their stream, so that each
+// file holds all records of its streams, in order, and can be folded on its
+// own. It is used by one goroutine at a time.
+type Spill struct {
 	dir   string
 	depth int
-	files [spillFiles]*os.File
-	w     [spillFiles]*bufio.Writer
-	sizes [spillFiles]int64
+	files [fileCount]*os.File
+	w     [fileCount]*bufio.Writer
+	sizes [fileCount]int64
 	buf   []byte
 }
 
-func newSpill(dir string, depth int) (*spill, error) {
-	s := &spill{dir: dir, depth: depth}
+// New makes the files in dir, a folder of its own that must be there.
+func New(dir string) (*Spill, error) { return newSpill(dir, 0) }
+
+func newSpill(dir string, depth int) (*Spill, error) {
+	s := &Spill{dir: dir, depth: depth}
 	for i := range s.files {
 		f, err := os.Create(filepath.Join(dir, strconv.Itoa(i)))
 		if err != nil {
-			s.close()
+			s.Close()
 			return nil, fmt.Errorf("spill: %w", err)
 		}
 		s.files[i], s.w[i] = f, bufio.NewWriterSize(f, 32<<10)
@@ -48,7 +60,8 @@ func newSpill(dir string, depth int) (*spill, error) {
 	return s, nil
 }
 
-func (s *spill) close() {
+// Close closes what is still open; the files stay.
+func (s *Spill) Close() {
 	for _, f := range s.files {
 		if f != nil {
 			f.Close()
@@ -56,11 +69,11 @@ func (s *spill) close() {
 	}
 }
 
-// add writes one record to its file.
-func (s *spill) add(r eventstore.Record) error {
+// Add writes one record to its file.
+func (s *Spill) Add(r eventstore.Record) error {
 	h := fnv.New64a()
 	io.WriteString(h, r.Stream)
-	i := h.Sum64() >> (6 * s.depth) % spillFiles
+	i := h.Sum64() >> (6 * s.depth) % fileCount
 	s.buf = appendRecord(s.buf[:0], r)
 	s.sizes[i] += int64(len(s.buf))
 	if _, err := s.w[i].Write(s.buf); err != nil {
@@ -69,9 +82,10 @@ func (s *spill) add(r eventstore.Record) error {
 	return nil
 }
 
-// each hands over the records of the files, small files together. A file is
-// gone afterwards.
-func (s *spill) each(fold func([]eventstore.Record) error) error {
+// Each hands over the records of the files, small files together; those of one
+// stream are in one hand, in the order in which they were added. A file is gone
+// afterwards. When fold fails, Each ends with its error.
+func (s *Spill) Each(fold func([]eventstore.Record) error) error {
 	var together []eventstore.Record
 	var size int64
 	hand := func() error {
@@ -83,7 +97,7 @@ func (s *spill) each(fold func([]eventstore.Record) error) error {
 		return fold(records)
 	}
 	for i, f := range s.files {
-		if size+s.sizes[i] > spillFileBytes {
+		if size+s.sizes[i] > togetherBytes {
 			if err := hand(); err != nil {
 				return err
 			}
@@ -95,7 +109,7 @@ func (s *spill) each(fold func([]eventstore.Record) error) error {
 			return fmt.Errorf("spill: %w", err)
 		}
 		var err error
-		if s.sizes[i] > spillFileBytes && s.depth+1 < spillDepth {
+		if s.sizes[i] > togetherBytes && s.depth+1 < maxDepth {
 			err = s.deal(f, fold)
 		} else {
 			size += s.sizes[i]
@@ -117,7 +131,7 @@ func (s *spill) each(fold func([]eventstore.Record) error) error {
 }
 
 // deal deals one large file out to files of its own.
-func (s *spill) deal(f *os.File, fold func([]eventstore.Record) error) error {
+func (s *Spill) deal(f *os.File, fold func([]eventstore.Record) error) error {
 	dir := f.Name() + ".d"
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("spill: %w", err)
@@ -126,11 +140,11 @@ func (s *spill) deal(f *os.File, fold func([]eventstore.Record) error) error {
 	if err != nil {
 		return err
 	}
-	defer deeper.close()
-	if err := readRecords(f, deeper.add); err != nil {
+	defer deeper.Close()
+	if err := readRecords(f, deeper.Add); err != nil {
 		return err
 	}
-	if err := deeper.each(fold); err != nil {
+	if err := deeper.Each(fold); err != nil {
 		return err
 	}
 	return os.Remove(dir)
