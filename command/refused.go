@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/docket-orders/docket/domain"
@@ -48,6 +49,7 @@ func (o *Orders) tell(ctx context.Context, r Refusal, req Request, err error) {
 		r.Code, r.Reason, r.Field = rejection.Code, rejection.Error(), rejection.Field
 	case errors.As(err, &precondition):
 		r.Code = "precondition-failed"
+		r.Reason = fmt.Sprintf("%v, If-Match wants %v", precondition, *req.IfMatch)
 	case errors.Is(err, ErrKeyReused):
 		r.Code = "key-reused"
 	case errors.Is(err, ErrFuture):
