@@ -1,0 +1,221 @@
+package reconcile_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/domain/order"
+	"github.com/docket-orders/docket/domain/order/ordertest"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/docket-orders/docket/eventstore/sqlite"
+	"github.com/docket-orders/docket/importer"
+	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/reconcile/expected"
+	"github.com/docket-orders/docket/view"
+)
+
+// The projector's fold and the second one say the same of everything that real
+// and made-up orders do, after every event.
+
+func TestFoldsAgreeOnGeneratedOrders(t *testing.T) {
+	for seed := range int64(2_000) {
+		foldsAgree(t, written("o", ordertest.History(seed, 1+int(seed)%60)), true)
+	}
+}
+
+func TestFoldsAgreeOnAdoptedOrders(t *testing.T) {
+	for seed := range int64(1_500) {
+		foldsAgree(t, written("o", adopted(seed, 1+int(seed)%40)), true)
+	}
+}
+
+// Also on what no decider would have let pass: events twice, and in any order.
+func TestFoldsAgreeOnShuffledOrders(t *testing.T) {
+	for seed := range int64(1_500) {
+		events := ordertest.History(seed, 30)
+		if seed%2 == 0 {
+			events = adopted(seed, 30)
+		}
+		events = slices.Concat(events, events)
+		rng := rand.New(rand.NewPCG(uint64(seed), 2))
+		rng.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+		foldsAgree(t, written("o", events), false)
+	}
+}
+
+func TestFoldsAgreeOnRealOrders(t *testing.T) {
+	for _, events := range excerpt(t) {
+		foldsAgree(t, events, true)
+	}
+}
+
+// foldsAgree compares the folds at every revision, and the events at each with
+// the invariants when a decider agreed to them.
+func foldsAgree(t *testing.T, events []codec.Recorded, decided bool) {
+	t.Helper()
+	rows := expected.Rows()
+	var doc view.Order
+	for i := range events {
+		doc = projections.Apply(doc, events[i])
+		got := rows.Order(events[i].OrderID, events[:i+1])
+		if difference := differing(doc, got); difference != "" {
+			t.Fatalf("order %s at revision %d: %s\nafter\n%s", doc.ID, i, difference, told(t, events[:i+1]))
+		}
+		if decided && len(got.Violations) > 0 {
+			t.Fatalf("order %s at revision %d: %v\nafter\n%s", doc.ID, i, got.Violations, told(t, events[:i+1]))
+		}
+	}
+}
+
+// differing says where what is expected differs from what the projector makes
+// of the document; empty when it does not.
+func differing(doc view.Order, got expected.Order) string {
+	if !reflect.DeepEqual(doc, got.Document) {
+		want, err1 := json.MarshalIndent(doc, "", " ")
+		have, err2 := json.MarshalIndent(got.Document, "", " ")
+		if err := errors.Join(err1, err2); err != nil {
+			return err.Error()
+		}
+		if string(want) != string(have) {
+			return firstLine("document", string(want), string(have))
+		}
+	}
+	want, have := comparable(projections.Contributions(doc)), got.Counted
+	if !reflect.DeepEqual(want, have) {
+		a, _ := json.Marshal(want)
+		b, _ := json.Marshal(have)
+		return "counted: projector " + string(a) + "\nexpected " + string(b)
+	}
+	words := strings.Fields(projections.OrderWords(doc))
+	texts := projections.Words(strings.Join(got.Texts, "\n"))
+	if a, b := set(words), set(texts); !slices.Equal(a, b) {
+		return "words: projector " + strings.Join(a, " ") + "\nexpected " + strings.Join(b, " ")
+	}
+	return ""
+}
+
+// comparable is a contribution as package expected has it: the sums of products
+// carried.
+func comparable(c projections.Contribution) expected.Counted {
+	s := c.Sums
+	out := expected.Counted{
+		Currency: c.Currency, Day: c.Day, Customer: c.Customer,
+		Orders: s.Orders, Lines: s.Lines, Units: s.Units, Items: s.Items, Shipping: s.Shipping,
+		Grand: s.Grand, Paid: s.Paid, Rounding: s.Rounding,
+	}
+	for _, g := range c.Groups {
+		out.Groups = append(out.Groups, expected.Group(g))
+	}
+	for _, m := range c.Methods {
+		out.Methods = append(out.Methods, expected.Method(m))
+	}
+	for _, p := range c.Products {
+		p = p.Normal()
+		if p.Amount < 0 && p.Millionths > 0 {
+			p.Amount, p.Millionths = p.Amount+1, p.Millionths-1_000_000
+		}
+		out.Products = append(out.Products, expected.Product(p))
+	}
+	return out
+}
+
+func set(words []string) []string {
+	words = slices.Clone(words)
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
+// firstLine shows where two texts part.
+func firstLine(what, want, have string) string {
+	a, b := strings.Split(want, "\n"), strings.Split(have, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return what + ": projector " + strings.Join(a[max(0, i-4):i+1], "\n") + "\nexpected " + b[i]
+		}
+	}
+	return what + ": one is longer"
+}
+
+func told(t *testing.T, events []codec.Recorded) string {
+	var plain []order.Event
+	for _, e := range events {
+		plain = append(plain, e.Event)
+	}
+	text, err := codec.MarshalHistory(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(text), `{"type"`, "\n"+`{"type"`)
+}
+
+// adopted is an odd history of another system, as the decider took it over.
+func adopted(seed int64, n int) []order.Event {
+	for ; ; n-- {
+		events, err := order.Decide(order.State{}, ordertest.Adopt(ordertest.Seeded(seed), n))
+		if err == nil {
+			return events
+		}
+	}
+}
+
+// written gives events their places in a log.
+func written(id string, events []order.Event) []codec.Recorded {
+	out := make([]codec.Recorded, len(events))
+	for i, e := range events {
+		typ, _, err := codec.Encode(e)
+		if err != nil {
+			panic(err)
+		}
+		out[i] = codec.Recorded{
+			OrderID: id, Revision: eventstore.Revision(i), Position: eventstore.At64(uint64(7 + 3*i)), Type: typ, Event: e,
+			Meta: codec.Meta{Version: 1, RecordedAt: ordertest.Start.Add(time.Duration(i/2) * time.Minute)},
+		}
+	}
+	return out
+}
+
+// excerpt is the orders of the real data that is in the tree, as imported.
+func excerpt(t *testing.T) map[string][]codec.Recorded {
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	store, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	orders := command.New(command.Options{Store: store, Logger: quiet})
+	t.Cleanup(func() {
+		if err := errors.Join(orders.Close(), store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := importer.Excerpt(t.Context(), importer.Direct{Orders: orders}, importer.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return ordersOf(t, store)
+}
+
+func ordersOf(t *testing.T, store eventstore.Store) map[string][]codec.Recorded {
+	byOrder := map[string][]codec.Recorded{}
+	orders := eventstore.Filter{Prefixes: []string{codec.Category + "-"}}
+	for r, err := range store.ReadAll(context.Background(), eventstore.Start, eventstore.Forwards, orders, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := codec.Decode(r, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		byOrder[e.OrderID] = append(byOrder[e.OrderID], e)
+	}
+	return byOrder
+}
