@@ -11,6 +11,11 @@ import (
 // EffectiveAt, alone or beside one of them, is what was true then, of what was
 // known: the known events are folded by (effective time, revision), up to and
 // including that instant. See codec.Subjects for an event's effective time.
+//
+// The answer for a cut is the same for ever once the log is past it; only at an
+// instant that is just going on more may still be recorded. What EffectiveAt
+// alone answers changes when more becomes known of that time: set AsOf beside
+// it.
 type Cut struct {
 	Revision    *eventstore.Revision // up to and including
 	Position    *eventstore.Position // up to and including
@@ -21,4 +26,14 @@ type Cut struct {
 // IsNow reports whether nothing is cut off.
 func (c Cut) IsNow() bool {
 	return c.Revision == nil && c.Position == nil && c.AsOf == nil && c.EffectiveAt == nil
+}
+
+// knowledge counts how many of the fields say what was known.
+func (c Cut) knowledge() (n int) {
+	for _, set := range []bool{c.Revision != nil, c.Position != nil, c.AsOf != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
 }

@@ -1,13 +1,236 @@
 package query
 
-import "encoding/json"
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/docket-orders/docket/view"
+)
 
 // FieldChange is one field of an order document that differs between two
 // points. Path is like a JSON Pointer, except that the elements of a list whose
-// elements have an id are named by it: "/lines/L1/quantity". A field that is
-// absent on one side has a nil value there.
+// elements have an id are named by it: "/lines/L1/quantity"; where several have
+// the same, the later ones are "L1#2" and so on. A field that is absent on one
+// side has a nil value there. An amount is one value, and so are the tags. The
+// path of such a list itself tells that its elements changed places; its values
+// are their names.
 type FieldChange struct {
 	Path   string          `json:"path"`
-	Before json.RawMessage `json:"before,omitempty"`
-	After  json.RawMessage `json:"after,omitempty"`
+	Before json.RawMessage `json:"before,omitzero"`
+	After  json.RawMessage `json:"after,omitzero"`
+}
+
+// Field is one field of an order document; Path is as in FieldChange.
+type Field struct {
+	Path  string          `json:"path"`
+	Value json.RawMessage `json:"value"`
+}
+
+// Diff lists the fields that differ, by path. It has none exactly when the
+// documents are the same JSON. It takes any document, however damaged.
+func Diff(before, after view.Order) []FieldChange {
+	var changes []FieldChange
+	was, is := flat{}, flat{}
+	b, a := reflect.ValueOf(before), reflect.ValueOf(after)
+	for i, section := range sections {
+		switch {
+		case reflect.DeepEqual(b.Field(i).Interface(), a.Field(i).Interface()):
+		case section.named:
+			changes = append(changes, diffList(section.path, b.Field(i), a.Field(i), was, is)...)
+		default:
+			was.section(section, b.Field(i))
+			is.section(section, a.Field(i))
+		}
+	}
+	for path, value := range was {
+		if !bytes.Equal(value, is[path]) && !is.tells(path, value) {
+			changes = append(changes, FieldChange{Path: path, Before: value, After: is[path]})
+		}
+	}
+	for path, value := range is {
+		if was[path] == nil && !was.tells(path, value) {
+			changes = append(changes, FieldChange{Path: path, After: value})
+		}
+	}
+	slices.SortFunc(changes, func(x, y FieldChange) int { return cmp.Compare(x.Path, y.Path) })
+	return changes
+}
+
+// Fields lists all fields of a document, by path. A list or an object without
+// anything in it is a field too, [] or {}.
+func Fields(doc view.Order) []Field {
+	all := flat{}
+	v := reflect.ValueOf(doc)
+	for i, section := range sections {
+		list := v.Field(i)
+		if !section.named || list.Len() == 0 {
+			all.section(section, list)
+			continue
+		}
+		for j, name := range names(list) {
+			all.add(section.path+"/"+escape(name), list.Index(j))
+		}
+	}
+	fields := make([]Field, 0, len(all))
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		fields = append(fields, Field{path, all[path]})
+	}
+	return fields
+}
+
+// diffList adds the elements that differ to was and is; it answers the change of
+// their order, if there is one.
+func diffList(path string, before, after reflect.Value, was, is flat) []FieldChange {
+	old := map[string]int{}
+	oldNames, newNames := names(before), names(after)
+	for i, name := range oldNames {
+		old[name] = i
+	}
+	var stayed []int // places in before of the elements that are still there
+	for j, name := range newNames {
+		at := path + "/" + escape(name)
+		i, ok := old[name]
+		if !ok {
+			is.add(at, after.Index(j))
+			continue
+		}
+		stayed = append(stayed, i)
+		delete(old, name)
+		if !reflect.DeepEqual(before.Index(i).Interface(), after.Index(j).Interface()) {
+			was.add(at, before.Index(i))
+			is.add(at, after.Index(j))
+		}
+	}
+	for name, i := range old {
+		was.add(path+"/"+escape(name), before.Index(i))
+	}
+	if slices.IsSorted(stayed) {
+		return nil
+	}
+	return []FieldChange{{Path: path, Before: marshal(oldNames), After: marshal(newNames)}}
+}
+
+// names of a list's elements, each once: what is there already gets a number.
+func names(list reflect.Value) []string {
+	taken := make(map[string]bool, list.Len())
+	out := make([]string, list.Len())
+	for i := range out {
+		id := list.Index(i).FieldByName("ID").String()
+		name := id
+		for n := 2; taken[name]; n++ {
+			name = id + "#" + strconv.Itoa(n)
+		}
+		taken[name], out[i] = true, name
+	}
+	return out
+}
+
+// section is a field of view.Order.
+type section struct {
+	path     string
+	optional bool // an empty one is not written
+	named    bool // a list whose elements have an id
+}
+
+var sections = func() (all []section) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[view.Order]()) {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		s := section{path: "/" + name, optional: options == "omitempty"}
+		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
+			_, s.named = f.Type.Elem().FieldByName("ID")
+		}
+		all = append(all, s)
+	}
+	return all
+}()
+
+// flat is fields by path.
+type flat map[string]json.RawMessage
+
+// section puts the fields of a section in.
+func (f flat) section(s section, v reflect.Value) {
+	value := marshal(v.Interface())
+	if s.optional && slices.Contains([]string{`""`, "[]", "{}"}, string(value)) {
+		return
+	}
+	f.flatten(s.path, value)
+}
+
+// add puts the fields of a list's element in.
+func (f flat) add(path string, element reflect.Value) {
+	f.flatten(path, marshal(element.Interface()))
+}
+
+func (f flat) flatten(path string, value json.RawMessage) {
+	switch jsontext.Value(value).Kind() {
+	case 'n': // null is nothing
+	case '{':
+		var members map[string]jsontext.Value
+		if err := jsonv2.Unmarshal(value, &members, tolerant); err != nil || len(members) == 0 || isAmount(path, members) {
+			f[path] = value
+			return
+		}
+		for name, member := range members {
+			f.flatten(path+"/"+escape(name), json.RawMessage(member))
+		}
+	case '[':
+		var elements []jsontext.Value
+		if err := jsonv2.Unmarshal(value, &elements, tolerant); err != nil || len(elements) == 0 || path == tagsPath {
+			f[path] = value
+			return
+		}
+		for i, element := range elements {
+			f.flatten(path+"/"+strconv.Itoa(i), json.RawMessage(element))
+		}
+	default:
+		f[path] = value
+	}
+}
+
+const tagsPath = "/tags"
+
+// isAmount tells money from what a customer may call "amount" and "currency".
+func isAmount(path string, members map[string]jsontext.Value) bool {
+	return len(members) == 2 && members["amount"] != nil && members["currency"] != nil && !strings.HasSuffix(path, "/metadata")
+}
+
+// tells reports that value is an empty list or object, and that f has fields
+// there: that they come or go says it all.
+func (f flat) tells(path string, value json.RawMessage) bool {
+	if path == tagsPath || string(value) != "[]" && string(value) != "{}" {
+		return false
+	}
+	for p := range f {
+		if strings.HasPrefix(p, path+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// tolerant: damage is shown, not refused.
+var tolerant = jsonv2.JoinOptions(jsonv2.Deterministic(true), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+
+// marshal writes v as readers see it; what cannot be written (a time of the year
+// 10,000) is told as a text.
+func marshal(v any) json.RawMessage {
+	value, err := jsonv2.Marshal(v, tolerant)
+	if err != nil {
+		value, _ = jsontext.AppendQuote(nil, err.Error()) // it repairs what is not UTF-8
+	}
+	return value
+}
+
+// escape writes a name as a token of a JSON Pointer (RFC 6901).
+func escape(name string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }

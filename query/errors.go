@@ -15,11 +15,19 @@ var (
 	ErrOrderUnknown    = order.ErrUnknown // the write side's, so that there is one
 	ErrCustomerUnknown = domain.Reject(domain.NotFound, "unknown-customer", "there is no such customer")
 	ErrRevisionUnknown = domain.Reject(domain.NotFound, "unknown-revision", "the order has not reached this revision")
-	ErrTokenInvalid    = domain.Reject(domain.Invalid, "token-invalid", "this is not a consistency token").At("Consistency-Token")
-	ErrTokenForeign    = domain.Reject(domain.Conflict, "token-foreign", "the consistency token is of another log, or of the time before a restore").At("Consistency-Token")
-	ErrCursorInvalid   = domain.Reject(domain.Invalid, "cursor-invalid", "this is not a cursor").At("cursor")
-	ErrCursorQuestion  = domain.Reject(domain.Invalid, "cursor-of-another-question", "the cursor belongs to another question: filters and sort must stay the same").At("cursor")
-	ErrCursorForeign   = domain.Reject(domain.Conflict, "cursor-foreign", "the cursor is of another log, or of the time before a restore").At("cursor")
+	ErrPositionUnknown = domain.Reject(domain.NotFound, "unknown-position", "the log has not reached this position")
+	// ErrCutBefore, ErrCutFuture: see Service.Events.
+	ErrCutBefore = domain.Reject(domain.NotFound, "before-the-order", "the order was not there yet")
+	ErrCutFuture = domain.Reject(domain.Invalid, "cut-in-future", "this instant has not come yet")
+	ErrCuts      = domain.Reject(domain.Invalid, "several-cuts", "at most one of revision, position and asOf may be given").At("asOf")
+	// ErrHistoryUnreadable: an event of the order cannot be read or applied; Detail
+	// says which and why. Looking at the order before that event is possible.
+	ErrHistoryUnreadable = domain.Reject(domain.Conflict, "history-unreadable", "an event of the order cannot be read")
+	ErrTokenInvalid      = domain.Reject(domain.Invalid, "token-invalid", "this is not a consistency token").At("Consistency-Token")
+	ErrTokenForeign      = domain.Reject(domain.Conflict, "token-foreign", "the consistency token is of another log, or of the time before a restore").At("Consistency-Token")
+	ErrCursorInvalid     = domain.Reject(domain.Invalid, "cursor-invalid", "this is not a cursor").At("cursor")
+	ErrCursorQuestion    = domain.Reject(domain.Invalid, "cursor-of-another-question", "the cursor belongs to another question: filters and sort must stay the same").At("cursor")
+	ErrCursorForeign     = domain.Reject(domain.Conflict, "cursor-foreign", "the cursor is of another log, or of the time before a restore").At("cursor")
 )
 
 var (

@@ -56,19 +56,9 @@ func (s *Service) OrderFromLog(ctx context.Context, id string) (view.Order, erro
 	return f.doc, nil
 }
 
-// OrderAt folds the order's stream up to and including revision;
-// ErrRevisionUnknown when it is not there.
+// OrderAt is the order up to and including revision; see OrderAsOf.
 func (s *Service) OrderAt(ctx context.Context, id string, revision eventstore.Revision) (view.Order, error) {
-	f := s.fold(ctx, id, revision)
-	switch {
-	case f.err != nil:
-		return view.Order{}, f.err
-	case f.bad != nil:
-		return view.Order{}, fmt.Errorf("fold order %s up to revision %d: %w", id, revision, f.bad)
-	case f.next <= revision || revision < 0:
-		return view.Order{}, ErrRevisionUnknown.With(fmt.Sprintf("asked for %d, it is at %d", revision, f.next-1))
-	}
-	return f.doc, nil
+	return s.OrderAsOf(ctx, id, Cut{Revision: &revision})
 }
 
 // Preview is the order as it would be with events on top of revision base; base

@@ -22,6 +22,8 @@ type Options struct {
 	Progress Progress
 	// Log that tokens and cursors must come from.
 	Log eventstore.LogIdentity
+	// Clock tells which instants have come; nil: time.Now.
+	Clock func() time.Time
 }
 
 // Progress is what the service asks the runner of the projection;
@@ -52,7 +54,12 @@ type Service struct {
 const lagRemembered = 100 * time.Millisecond
 
 // New makes a service; it holds nothing that needs closing.
-func New(o Options) *Service { return &Service{options: o} }
+func New(o Options) *Service {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	return &Service{options: o}
+}
 
 // Source says where an answer comes from.
 type Source string
