@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/docket-orders/docket/command"
-	"github.com/docket-orders/docket/domain"
 	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
