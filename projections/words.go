@@ -46,6 +46,14 @@ func OrderWords(doc view.Order) string {
 	return w.text.String()
 }
 
+// JoinWords is the full text of an order that has these texts, as OrderWords
+// writes it.
+func JoinWords(texts []string) string {
+	w := wordSet{seen: make(map[string]bool, 32)}
+	w.add(texts...)
+	return w.text.String()
+}
+
 type wordSet struct {
 	seen    map[string]bool
 	scratch []string
