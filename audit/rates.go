@@ -1,7 +1,7 @@
 package audit
 
 import (
-	"container/list"
+	linked "container/list"
 	"sync"
 	"time"
 )
@@ -14,8 +14,8 @@ type rates struct {
 	most      int // callers
 
 	mu      sync.Mutex
-	callers map[string]*list.Element // of a *bucket
-	used    *list.List               // the caller heard of last in front
+	callers map[string]*linked.Element // of a *bucket
+	used    *linked.List               // the caller heard of last in front
 }
 
 type bucket struct {
@@ -28,7 +28,7 @@ type bucket struct {
 func newRates(perSecond float64, burst, most int) *rates {
 	return &rates{
 		perSecond: perSecond, burst: float64(burst), most: most,
-		callers: map[string]*list.Element{}, used: list.New(),
+		callers: map[string]*linked.Element{}, used: linked.New(),
 	}
 }
 
