@@ -24,6 +24,7 @@ type applier struct {
 	sink      Sink
 	store     eventstore.Store
 	namespace eventstore.Namespace
+	folding   Fold // complete
 	logger    *slog.Logger
 	// moved is told the orders that have a newer document or were parked.
 	moved func(orderIDs []string)
@@ -156,7 +157,7 @@ func (a *applier) fold(ctx context.Context, all []work) (folded, error) {
 		for _, r := range w.records {
 			w.events = append(w.events, a.decode(r))
 		}
-		results[i].change, results[i].changed, results[i].err = foldOrder(doc, exists, w.events)
+		results[i].change, results[i].changed, results[i].err = a.folding.order(doc, exists, w.events)
 	})
 	var f folded
 	for i, r := range results {
@@ -214,39 +215,6 @@ func (a *applier) decode(r eventstore.Record) (e arrival) {
 	}()
 	e.event, e.poison = codec.Decode(r, a.namespace)
 	return e
-}
-
-var errGap = errors.New("events are missing")
-
-// foldOrder makes the change that events bring to a document. It fails when
-// the events do not go on where the document ends, or one cannot be applied.
-func foldOrder(doc view.Order, exists bool, events []arrival) (c Change, changed bool, err error) {
-	revision := int64(-1)
-	if exists {
-		revision = doc.Revision
-	}
-	c.First = revision + 1
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("event %d: %v", revision+1, p)
-		}
-	}()
-	for _, e := range events {
-		switch {
-		case e.revision <= revision:
-			continue
-		case e.poison != nil:
-			return Change{}, false, e.poison
-		case e.revision != revision+1:
-			return Change{}, false, errGap
-		}
-		doc = Apply(doc, e.event)
-		revision, changed = e.revision, true
-	}
-	if changed {
-		c.Order, c.Contribution, c.Words = doc, Contributions(doc), OrderWords(doc)
-	}
-	return c, changed, nil
 }
 
 // write records a batch: orders in trouble first, one by one, so that the
@@ -348,7 +316,7 @@ func (a *applier) settleOnce(ctx context.Context, id string) (*Parked, error) {
 		if e.poison != nil && final(e.poison) {
 			return nil, e.poison
 		}
-		c, _, err := foldOrder(doc, exists, []arrival{e})
+		c, _, err := a.folding.order(doc, exists, []arrival{e})
 		if err != nil {
 			return park(e.position, err), nil
 		}
@@ -384,4 +352,70 @@ func (a *applier) retry(ctx context.Context, id string) error {
 		return err
 	}
 	return fmt.Errorf("%w: event %d: %s", ErrParked, p.Revision, p.Reason)
+}
+
+// reproject makes what is kept of an order what its stream says, whatever is
+// kept. An order that cannot be applied to its end is kept up to there, and
+// parked; one that can is no longer parked. What of its events is still on its
+// way finds its revision there and is passed over.
+func (a *applier) reproject(ctx context.Context, id string) error {
+	var parked *Parked
+	var unreadable error // by the log: the view may know more, and is left as it is
+	err := a.untilDone(ctx, "reproject order "+id, func() (err error) {
+		parked, err = a.reprojectOnce(ctx, id)
+		if errors.Is(err, eventstore.ErrCorrupt) {
+			unreadable, err = err, nil
+		}
+		return err
+	})
+	if err = cmp.Or(err, unreadable); err != nil {
+		return fmt.Errorf("reproject order %s: %w", id, err)
+	}
+	var b Batch
+	if parked != nil {
+		b.Park = []Parked{*parked}
+	} else if _, was := a.parkedOrder(id); was {
+		b.Release = []string{id}
+	}
+	if err := a.write(ctx, folded{batch: b}); err != nil {
+		return err
+	}
+	if a.moved != nil {
+		a.moved([]string{id})
+	}
+	if parked != nil {
+		return fmt.Errorf("%w: event %d: %s", ErrParked, parked.Revision, parked.Reason)
+	}
+	return nil
+}
+
+func (a *applier) reprojectOnce(ctx context.Context, id string) (*Parked, error) {
+	var events []arrival
+	for r, err := range a.store.ReadStream(ctx, a.namespace.Stream(codec.Category, id), 0, eventstore.Forwards, 0) {
+		if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrDeleted) {
+			return nil, a.sink.Replace(ctx, id, nil)
+		}
+		if err != nil {
+			return nil, err
+		}
+		e := a.decode(r)
+		if e.poison != nil && final(e.poison) {
+			return nil, e.poison
+		}
+		events = append(events, e)
+	}
+	c, changed, failed := a.folding.order(view.Order{}, false, events)
+	var change *Change
+	if changed {
+		change = &c
+	}
+	err := a.sink.Replace(ctx, id, change)
+	if errors.Is(err, ErrRefused) {
+		failed = err
+		err = a.sink.Replace(ctx, id, nil)
+	}
+	if err != nil || failed == nil {
+		return nil, err
+	}
+	return a.settleOnce(ctx, id) // finds the event that is to blame
 }

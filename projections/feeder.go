@@ -27,7 +27,7 @@ type feeder struct {
 	clock   func() time.Time
 	lanes   []Checkpoint // as in the sink or newer; belongs to run
 	flushed time.Time    // when all of them were written
-	retries chan retryRequest
+	turns   chan turn
 	done    chan struct{} // closed when run has returned
 
 	mu        sync.Mutex
@@ -37,16 +37,20 @@ type feeder struct {
 	ended     error         // why run returned
 }
 
-type retryRequest struct {
+// turn is something to do to one order between two rounds.
+type turn struct {
+	task    orderTask
 	orderID string
 	answer  chan error
 }
+
+type orderTask func(ctx context.Context, orderID string) error
 
 // newFeeder feeds a sink whose lanes are claimed.
 func newFeeder(a *applier, lanes []Checkpoint, log eventstore.LogIdentity, clock func() time.Time) *feeder {
 	return &feeder{
 		applier: a, log: log, clock: clock, lanes: lanes, flushed: clock(),
-		retries: make(chan retryRequest), done: make(chan struct{}),
+		turns: make(chan turn), done: make(chan struct{}),
 		processed: lowest(lanes), stepped: make(chan struct{}),
 	}
 }
@@ -91,8 +95,8 @@ func (f *feeder) feed(ctx context.Context) error {
 		case <-ctx.Done():
 			f.flush(context.WithoutCancel(ctx))
 			return nil
-		case r := <-f.retries:
-			r.answer <- f.retry(ctx, r.orderID)
+		case t := <-f.turns:
+			t.answer <- t.task(ctx, t.orderID)
 		case <-in.ready:
 			d := in.take()
 			if err := f.round(ctx, d); err != nil {
@@ -273,18 +277,18 @@ func (f *feeder) failure() error {
 	return ErrClosed
 }
 
-// retryOrder lets run try a parked order again.
-func (f *feeder) retryOrder(ctx context.Context, id string) error {
-	r := retryRequest{id, make(chan error, 1)}
+// inTurn lets run do something to an order between two rounds.
+func (f *feeder) inTurn(ctx context.Context, task orderTask, id string) error {
+	t := turn{task, id, make(chan error, 1)}
 	select {
-	case f.retries <- r:
+	case f.turns <- t:
 	case <-f.done:
 		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	select {
-	case err := <-r.answer:
+	case err := <-t.answer:
 		return err
 	case <-f.done:
 		return ErrClosed

@@ -32,7 +32,7 @@ func arrivals(id string, first, last int) (out []arrival) {
 }
 
 func document(revision int) view.Order {
-	c, _, err := foldOrder(view.Order{}, false, arrivals("o", 0, revision))
+	c, _, err := (Fold{}).complete().order(view.Order{}, false, arrivals("o", 0, revision))
 	if err != nil {
 		panic(err)
 	}
@@ -70,7 +70,7 @@ func TestFoldOrder(t *testing.T) {
 			if c.stored >= 0 {
 				doc = document(c.stored)
 			}
-			change, changed, err := foldOrder(doc, c.stored >= 0, c.events)
+			change, changed, err := (Fold{}).complete().order(doc, c.stored >= 0, c.events)
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) {
 					t.Fatalf("error %v, want %s", err, c.err)
@@ -102,7 +102,7 @@ func (d *documents) Documents(ctx context.Context, ids []string) (map[string]vie
 
 func TestFoldLoadsWhatItGoesOnFrom(t *testing.T) {
 	sink := &documents{has: map[string]view.Order{"o": document(2)}}
-	a := &applier{sink: sink, parked: map[string]Parked{"p": {OrderID: "p"}}}
+	a := &applier{sink: sink, folding: Fold{}.complete(), parked: map[string]Parked{"p": {OrderID: "p"}}}
 	f, err := a.fold(t.Context(), []work{
 		{orderID: "new", events: arrivals("new", 0, 1)},
 		{orderID: "o", events: arrivals("o", 3, 4)},

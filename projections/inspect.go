@@ -32,8 +32,9 @@ type Inspector interface {
 	// Replace makes what is kept of an order what change says, whatever is
 	// kept and at whatever revision; a nil change removes all of it. Counters
 	// change by the new contribution minus the kept one; where the kept one
-	// was wrong, Recount puts them right. Only the feeder of the generation,
-	// or whoever stands in for it, may call it.
+	// was wrong or cannot be read, Recount puts them right. ErrRefused, and
+	// nothing changed, when the store will not have the document. Only the
+	// feeder of the generation, or whoever stands in for it, may call it.
 	Replace(ctx context.Context, orderID string, change *Change) error
 
 	// Recount makes every figure what the kept contributions add up to, and
@@ -98,4 +99,8 @@ const (
 	// FigureFacet: documents; per dimension and key. The dimensions are those
 	// that lists can be counted by. Documents that were never placed count.
 	FigureFacet FigureOf = "facet"
+	// FigureStray: rows of the store's own that belong to no order, or counts
+	// that contradict the rows they count; per key, which says what. No order
+	// adds to it: a healthy store has none. Recount removes them.
+	FigureStray FigureOf = "stray"
 )

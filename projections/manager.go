@@ -48,6 +48,7 @@ type Options struct {
 	Backend   Backend
 	SpillDir  string // folder for the temporary files of a rebuild
 	Owner     string // of the lanes; a new id when empty
+	Fold      Fold   // of every generation; the zero value is this program's own
 	Logger    *slog.Logger
 	Clock     func() time.Time
 }
@@ -267,7 +268,7 @@ func (m *Manager) open(ctx context.Context, number, version int) (*generation, e
 		return nil, fmt.Errorf("open generation %d: %w", number, err)
 	}
 	a := &applier{
-		sink: sink, store: m.Store, namespace: m.Namespace, moved: m.wake,
+		sink: sink, store: m.Store, namespace: m.Namespace, folding: m.Fold.complete(), moved: m.wake,
 		logger: m.Logger.With("projection", Name, "generation", number),
 	}
 	if err := a.loadParked(ctx); err != nil {
@@ -535,15 +536,34 @@ func (m *Manager) Parked(ctx context.Context) ([]Parked, error) {
 // Retry applies a parked order's stream again from the log. It fails with
 // ErrParked when the order stays parked; an order that is not parked is fine.
 func (m *Manager) Retry(ctx context.Context, orderID string) error {
+	return m.inTurn(ctx, func(f *feeder) orderTask { return f.retry }, orderID)
+}
+
+// Reproject makes what the live generation keeps of an order what its stream
+// says, whatever is kept and at whatever revision, and removes it when there is
+// no stream. It runs in turn with the events that come in, so that none is lost
+// and no document goes back behind the log. It fails with ErrParked when an
+// event cannot be applied: the order is then kept up to there, and parked. It
+// fails with ErrRebuilding while the live generation is not fed, and with
+// eventstore.ErrCorrupt, changing nothing, when the log cannot be read.
+func (m *Manager) Reproject(ctx context.Context, orderID string) error {
+	return m.inTurn(ctx, func(f *feeder) orderTask { return f.reproject }, orderID)
+}
+
+// inTurn does something to an order between two rounds of the live feeder.
+func (m *Manager) inTurn(ctx context.Context, task func(*feeder) orderTask, orderID string) error {
 	if err := m.Started(ctx); err != nil {
 		return err
 	}
 	for {
 		g, f := m.generation()
-		if f == nil {
+		switch {
+		case g == nil:
+			return m.over()
+		case f == nil:
 			return ErrRebuilding
 		}
-		err := f.retryOrder(ctx, orderID)
+		err := f.inTurn(ctx, task(f), orderID)
 		if now, _ := m.generation(); errors.Is(err, ErrClosed) && now != g && now != nil {
 			continue // a switch came between
 		}

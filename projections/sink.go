@@ -53,6 +53,9 @@ type Sink interface {
 	// questions.
 	Refresh(ctx context.Context) error
 
+	// Inspector is what reconciliation asks of the sink.
+	Inspector
+
 	Close() error
 }
 
@@ -116,8 +119,12 @@ type Parked struct {
 // larger one, and takes any that is not.
 const MaxDocument = 8 << 20
 
-// ErrLaneLost: another owner has the lane.
-var ErrLaneLost = errors.New("lane belongs to another owner")
+var (
+	// ErrLaneLost: another owner has the lane.
+	ErrLaneLost = errors.New("lane belongs to another owner")
+	// ErrRefused: the store will not have this document, now or later.
+	ErrRefused = errors.New("document is refused")
+)
 
 // Contribution is what one document adds to everything that is counted.
 type Contribution struct {

@@ -340,6 +340,20 @@ func closing(t *testing.T, open Open) {
 			_, err := f.Write(f.ctx, projections.Batch{Changes: []projections.Change{ChangeTo(docs[0], 0)}})
 			return err
 		},
+		"Inspect": func() error {
+			_, err := f.Inspect(f.ctx, []projections.Change{ChangeTo(docs[0], 0)})
+			return err
+		},
+		"IDs": func() error { _, err := f.IDs(f.ctx, "", 10); return err },
+		"Figures": func() error {
+			_, err := f.Figures(f.ctx, func(projections.Figure) error { return nil })
+			return err
+		},
+		"Replace": func() error {
+			change := ChangeTo(docs[0], 0)
+			return f.Replace(f.ctx, docs[0].ID, &change)
+		},
+		"Recount": func() error { _, err := f.Recount(f.ctx); return err },
 		"Parked":  func() error { _, err := f.Parked(f.ctx); return err },
 		"Refresh": func() error { return f.Refresh(f.ctx) },
 		"Order":   func() error { _, _, err := f.Order(f.ctx, docs[0].ID); return err },

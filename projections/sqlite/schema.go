@@ -16,6 +16,10 @@ import (
 // changes when another docket could misread the file.
 const formatVersion = 1
 
+// skusOf tells which SKUs an order is listed under. Files made by an earlier
+// docket get it when they are opened.
+const skusOf = `CREATE INDEX IF NOT EXISTS skus_of ON skus (n, sku);`
+
 // schema is described in the package comment. Every sort index ends with the
 // id, which breaks ties; those of times carry the shape, which most filters
 // come down to.
@@ -68,6 +72,7 @@ CREATE TABLE shapes (
 ) STRICT;
 
 CREATE TABLE skus (sku TEXT, n INTEGER, PRIMARY KEY (sku, n)) STRICT, WITHOUT ROWID;
+` + skusOf + `
 
 CREATE VIRTUAL TABLE fts USING fts5 (words, content='', contentless_delete=1, detail=none, tokenize='ascii');
 
@@ -176,7 +181,7 @@ func prepareFile(conn *sqlite3.Conn, path string, generation int) error {
 	case err != nil:
 		return err
 	case version == formatVersion:
-		return checkGeneration(conn, path, generation)
+		return errors.Join(checkGeneration(conn, path, generation), conn.Exec(skusOf))
 	case version > formatVersion:
 		return fmt.Errorf("%s has layout %d, this docket knows %d: start the docket that wrote it, or a newer one", filepath.Base(path), version, formatVersion)
 	case version > 0:

@@ -115,14 +115,20 @@ func scanCheckpoint(r *sqlite3.Stmt) (cp projections.Checkpoint, err error) {
 
 // Checkpoints implements projections.Sink.
 func (s *Store) Checkpoints(ctx context.Context) (out []projections.Checkpoint, err error) {
-	err = s.read(ctx, func(c *conn) error {
-		return c.each(`SELECT `+checkpointColumns+` FROM checkpoints ORDER BY lane`, nil, func(r *sqlite3.Stmt) error {
-			cp, err := scanCheckpoint(r)
-			out = append(out, cp)
-			return err
-		})
+	err = s.read(ctx, func(c *conn) (err error) {
+		out, err = c.checkpoints()
+		return err
 	})
 	return out, wrap(err, "read checkpoints")
+}
+
+func (c *conn) checkpoints() (out []projections.Checkpoint, err error) {
+	err = c.each(`SELECT `+checkpointColumns+` FROM checkpoints ORDER BY lane`, nil, func(r *sqlite3.Stmt) error {
+		cp, err := scanCheckpoint(r)
+		out = append(out, cp)
+		return err
+	})
+	return out, err
 }
 
 // Claim implements projections.Sink.

@@ -34,7 +34,7 @@ func (s *Store) Write(ctx context.Context, batch projections.Batch) ([]projectio
 				return fmt.Errorf("lane %d: %w", cp.Lane, projections.ErrLaneLost)
 			}
 		}
-		w := writing{conn: c, shapes: map[shape]int64{}, groupsets: map[groupset]int64{}}
+		w := newWriting(c)
 		complete := true
 		for i := range rows {
 			if outcomes[i].Result != projections.Refused {
@@ -195,6 +195,10 @@ type writing struct {
 	deltas    deltas
 }
 
+func newWriting(c *conn) *writing {
+	return &writing{conn: c, shapes: map[shape]int64{}, groupsets: map[groupset]int64{}}
+}
+
 // put writes one document, unless the stored one says otherwise.
 func (w *writing) put(r *row) (projections.Result, error) {
 	var (
@@ -287,16 +291,21 @@ func (w *writing) putSKUs(n int64, skus []string) error {
 	return nil
 }
 
+// values of the shapeColumns.
+func (s shape) values() []any {
+	return []any{s.status, s.paymentStatus, s.fulfilmentStatus, s.kind, s.source, s.currency, s.country, s.state, s.tags, s.anomalies}
+}
+
 const shapeColumns = `status, paymentStatus, fulfilmentStatus, kind, source, currency, country, state, tag, anomaly`
+
+const findShape = `SELECT id FROM shapes WHERE (` + shapeColumns + `) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 // shapeID finds or makes the row of a shape.
 func (w *writing) shapeID(s shape) (int64, error) {
 	if id, ok := w.shapes[s]; ok {
 		return id, nil
 	}
-	id, err := w.identify(`SELECT id FROM shapes WHERE (`+shapeColumns+`) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		`INSERT INTO shapes (`+shapeColumns+`, orders) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-		s.status, s.paymentStatus, s.fulfilmentStatus, s.kind, s.source, s.currency, s.country, s.state, s.tags, s.anomalies)
+	id, err := w.identify(findShape, `INSERT INTO shapes (`+shapeColumns+`, orders) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`, s.values()...)
 	w.shapes[s] = id
 	return id, err
 }
