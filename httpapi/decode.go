@@ -16,6 +16,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/docket-orders/docket/domain/money"
+	"github.com/docket-orders/docket/query"
 )
 
 // strict is how every body is read: names match by case, are known and unique;
@@ -254,11 +255,11 @@ func decodeTime(dec *jsontext.Decoder, t *time.Time) error {
 		*t = time.Time{}
 		return dec.SkipValue()
 	}
-	text, err := decodeText(dec, timeForm)
+	text, err := decodeText(dec, query.InstantForm)
 	if err != nil {
 		return err
 	}
-	if *t, err = parseInstant(text); err != nil {
+	if *t, err = query.ParseInstant(text); err != nil {
 		return &valueError{detail: err.Error()}
 	}
 	return nil
@@ -276,22 +277,6 @@ func decodeText(dec *jsontext.Decoder, want string) (string, error) {
 		return "", err
 	}
 	return token.String(), nil
-}
-
-const timeForm = "want a time such as 2018-01-31T12:00:00Z (RFC 3339)"
-
-// parseInstant reads RFC 3339, in UTC, cut to microseconds, the precision that
-// is stored. Years before 1 do not exist; the year 1 is kept for "no time".
-func parseInstant(text string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || strings.Contains(text, ",") || len(text) > 40 {
-		return time.Time{}, errors.New(timeForm)
-	}
-	t = t.UTC().Truncate(time.Microsecond)
-	if t.Year() < 1 || t.Year() > 9999 || t.IsZero() {
-		return time.Time{}, errors.New(timeForm + ", years 1 to 9999")
-	}
-	return t, nil
 }
 
 // shape is what of a struct must be there, at every depth.

@@ -10,8 +10,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/reconcile"
 )
 
 // metrics are counted in a registry of their own, so that several servers may
@@ -21,10 +23,12 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	commands *prometheus.CounterVec
-	handler  http.Handler
+	// reconciled is what the last whole reconciliation found.
+	reconciled reconciled
+	handler    http.Handler
 }
 
-func newMetrics(orders *command.Orders, views *projections.Manager) *metrics {
+func newMetrics(orders *command.Orders, views *projections.Manager, refusals *audit.Refusals) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "docket_http_requests_total", Help: "Requests answered, by route, method and status.",
@@ -39,12 +43,14 @@ func newMetrics(orders *command.Orders, views *projections.Manager) *metrics {
 		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "docket_commands_total", Help: "Commands, by name and outcome.",
 		}, []string{"command", "outcome"}),
+		reconciled: newReconciled(),
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		m.requests, m.duration, m.inFlight, m.commands,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		parts{orders, views},
+		parts{orders, views, refusals},
+		m.reconciled.verdict, m.reconciled.findings, m.reconciled.repaired, m.reconciled.ended,
 	)
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 	return m
@@ -63,10 +69,50 @@ func (m *metrics) observe(method, route string, status int, took time.Duration) 
 	m.duration.WithLabelValues(route, method).Observe(took.Seconds())
 }
 
+// reconciled are gauges; before the first run they say nothing.
+type reconciled struct {
+	verdict, findings, repaired, ended *prometheus.GaugeVec
+}
+
+func newReconciled() reconciled {
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "docket_reconcile_" + name, Help: help}, labels)
+	}
+	return reconciled{
+		verdict:  gauge("verdict", "1 for the verdict of the last whole reconciliation, 0 for the others.", "verdict"),
+		findings: gauge("findings", "Differences that the last whole reconciliation found, by class.", "class"),
+		repaired: gauge("repaired", "Differences that the last whole reconciliation repaired."),
+		ended:    gauge("ended_timestamp_seconds", "When the last whole reconciliation ended."),
+	}
+}
+
+// set takes the report of a run that ended. One of a single order says nothing
+// about the rest.
+func (g reconciled) set(report reconcile.Report) {
+	if report.OrderID != "" || report.EndedAt == nil {
+		return
+	}
+	for _, v := range []reconcile.Verdict{reconcile.Clean, reconcile.Drift, reconcile.Unknown} {
+		is := 0.0
+		if v == report.Verdict {
+			is = 1
+		}
+		g.verdict.WithLabelValues(string(v)).Set(is)
+	}
+	for _, class := range []reconcile.Class{
+		reconcile.Missing, reconcile.Orphan, reconcile.Stale, reconcile.Ahead, reconcile.Content, reconcile.Aggregate, reconcile.Parked,
+	} {
+		g.findings.WithLabelValues(string(class)).Set(float64(report.Counts[class]))
+	}
+	g.repaired.WithLabelValues().Set(float64(report.Repaired))
+	g.ended.WithLabelValues().Set(float64(report.EndedAt.UnixMilli()) / 1000)
+}
+
 // parts asks the write side and the projection when metrics are collected.
 type parts struct {
-	orders *command.Orders
-	views  *projections.Manager
+	orders   *command.Orders
+	views    *projections.Manager
+	refusals *audit.Refusals
 }
 
 type partMetric struct {
@@ -96,6 +142,8 @@ var (
 	}
 	lagSeconds = prometheus.NewDesc("docket_projection_lag_seconds", "Age of the first event that is not applied.", []string{"projection", "generation", "state"}, nil)
 	lagEvents  = prometheus.NewDesc("docket_projection_lag_events", "Events read and not yet applied.", []string{"projection", "generation", "state"}, nil)
+	recorded   = prometheus.NewDesc("docket_refusals_recorded_total", "Refused commands that were recorded.", nil, nil)
+	unrecorded = prometheus.NewDesc("docket_refusals_unrecorded_total", "Refused commands that came too fast to be recorded, or while the store failed.", nil, nil)
 	parked     = prometheus.NewDesc("docket_projection_parked_orders", "Orders whose next event could not be applied.", []string{"projection", "generation", "state"}, nil)
 )
 
@@ -104,6 +152,8 @@ func (p parts) Describe(out chan<- *prometheus.Desc) {
 	for _, m := range commandMetrics {
 		out <- m.desc
 	}
+	out <- recorded
+	out <- unrecorded
 	out <- lagSeconds
 	out <- lagEvents
 	out <- parked
@@ -116,6 +166,9 @@ func (p parts) Collect(out chan<- prometheus.Metric) {
 	for _, m := range commandMetrics {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.of(counted)))
 	}
+	refused := p.refusals.Metrics()
+	out <- prometheus.MustNewConstMetric(recorded, prometheus.CounterValue, float64(refused.Recorded))
+	out <- prometheus.MustNewConstMetric(unrecorded, prometheus.CounterValue, float64(refused.Unrecorded))
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	defer cancel()
 	status, err := p.views.Status(ctx)

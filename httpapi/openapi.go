@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	rawjson "encoding/json"
 	"fmt"
 	"net/http"
 	"path"
@@ -221,6 +222,8 @@ func (p param) document() object {
 		schema = object{"type": "boolean"}
 	case day:
 		schema["format"] = "date"
+	case moment:
+		schema["format"] = "date-time"
 	case instant:
 		schema = object{"anyOf": []any{object{"type": "string", "format": "date-time"}, object{"type": "string", "format": "date"}}}
 	case decimal:
@@ -230,6 +233,9 @@ func (p param) document() object {
 		schema["enum"] = p.allowed
 	}
 	out := object{"name": p.name, "in": "query", "schema": schema}
+	if p.required {
+		out["required"] = true
+	}
 	if p.many {
 		out["schema"] = object{"type": "array", "items": schema, "maxItems": maxValues}
 		out["style"], out["explode"] = "form", true
@@ -253,7 +259,7 @@ func (d *documenter) schema(t reflect.Type) object {
 		return object{"type": "string", "description": "place in the log"}
 	case reflect.TypeFor[money.Currency]():
 		return object{"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217"}
-	case reflect.TypeFor[jsontext.Value]():
+	case reflect.TypeFor[jsontext.Value](), reflect.TypeFor[rawjson.RawMessage]():
 		return object{}
 	case reflect.TypeFor[money.Amount]():
 		d.schemas["Money"] = object{

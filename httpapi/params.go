@@ -22,6 +22,9 @@ const (
 	day               // 2018-01-31
 	boolean           // true or false
 	decimal           // 12.34
+	moment            // RFC 3339
+	place             // in the log: 4711
+	point             // query.ParsePoint
 )
 
 // param is a query parameter of a route: what the request is checked against
@@ -29,7 +32,8 @@ const (
 type param struct {
 	name     string
 	kind     paramKind
-	many     bool     // may be repeated: any of the values
+	many     bool // may be repeated: any of the values
+	required bool
 	allowed  []string // closed set; empty for an open one
 	min, max int64    // of an integer
 	doc      string
@@ -70,6 +74,11 @@ func checkQuery(raw string, params []param) (values, error) {
 			}
 		}
 	}
+	for _, p := range params {
+		if p.required && len(q[p.name]) == 0 {
+			return nil, badParameter(p.name, "is missing: %s", p.doc)
+		}
+	}
 	return values(q), nil
 }
 
@@ -91,8 +100,10 @@ func (p param) check(v string) string {
 		return "is empty"
 	case len(v) > maxValueLength:
 		return "is longer than " + strconv.Itoa(maxValueLength) + " bytes"
-	case !utf8.ValidString(v) || strings.ContainsRune(v, 0):
+	case !utf8.ValidString(v):
 		return "is not text in UTF-8"
+	case strings.ContainsRune(v, 0):
+		return "holds a NUL character"
 	case len(p.allowed) > 0 && !slices.Contains(p.allowed, v):
 		return "unknown value; allowed are " + strings.Join(p.allowed, ", ")
 	}
@@ -104,11 +115,23 @@ func (p param) check(v string) string {
 		}
 	case instant:
 		if _, err := parseInstantOrDay(v); err != nil {
-			return timeForm + " or a day such as 2018-01-31"
+			return query.InstantForm + " or a day such as 2018-01-31"
 		}
 	case day:
 		if t, err := time.Parse(time.DateOnly, v); err != nil || t.Year() < 1 {
 			return "want a day such as 2018-01-31"
+		}
+	case moment:
+		if _, err := query.ParseInstant(v); err != nil {
+			return err.Error() + plusHint(v)
+		}
+	case place:
+		if _, err := query.ParsePosition(v); err != nil {
+			return err.Error()
+		}
+	case point:
+		if _, err := query.ParsePoint(v); err != nil {
+			return err.Error() + plusHint(v)
 		}
 	case boolean:
 		if v != "true" && v != "false" {
@@ -118,11 +141,20 @@ func (p param) check(v string) string {
 	return ""
 }
 
+// plusHint helps who wrote a zone such as +02:00 as it is: a plus in a query
+// string is a space.
+func plusHint(v string) string {
+	if strings.Contains(v, " ") {
+		return "; a + is written %2B in a query string"
+	}
+	return ""
+}
+
 func parseInstantOrDay(v string) (time.Time, error) {
 	if len(v) == len(time.DateOnly) {
-		return parseInstant(v + "T00:00:00Z")
+		return query.ParseInstant(v + "T00:00:00Z")
 	}
-	return parseInstant(v)
+	return query.ParseInstant(v)
 }
 
 func (v values) text(name string) string    { return url.Values(v).Get(name) }
@@ -146,6 +178,37 @@ func (v values) instant(name string) *time.Time {
 	}
 	t, _ := parseInstantOrDay(v.text(name))
 	return &t
+}
+
+func (v values) moment(name string) *time.Time {
+	if !v.has(name) {
+		return nil
+	}
+	t, _ := query.ParseInstant(v.text(name))
+	return &t
+}
+
+// point is the cut a parameter names; now when it is absent.
+func (v values) point(name string) query.Cut {
+	if !v.has(name) {
+		return query.Cut{}
+	}
+	cut, _ := query.ParsePoint(v.text(name))
+	return cut
+}
+
+// cut is what cutParams say together.
+func (v values) cut() query.Cut {
+	cut := query.Cut{AsOf: v.moment("asOf"), EffectiveAt: v.moment("effectiveAt")}
+	if v.has("atRevision") {
+		revision, _ := query.ParseRevision(v.text("atRevision"))
+		cut.Revision = &revision
+	}
+	if v.has("atPosition") {
+		position, _ := query.ParsePosition(v.text("atPosition"))
+		cut.Position = &position
+	}
+	return cut
 }
 
 func sortedKeys(q url.Values) []string {

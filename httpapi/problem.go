@@ -9,6 +9,7 @@ import (
 
 	json "github.com/go-json-experiment/json"
 
+	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/domain"
 	"github.com/docket-orders/docket/eventstore"
@@ -35,6 +36,8 @@ type Problem struct {
 	ReadPosition   string `json:"readPosition,omitempty"`
 	// RebuildID, with rebuild-running.
 	RebuildID string `json:"rebuildId,omitempty"`
+	// ReconciliationID, with reconciliation-running.
+	ReconciliationID string `json:"reconciliationId,omitempty"`
 
 	retryAfter int    // seconds; 0: no header
 	etag       string // of what is there now
@@ -73,6 +76,7 @@ var problemStatus = map[string]statusTitle{
 	"not-found":              {404, "There is nothing here"},
 	"method-not-allowed":     {405, "The method is not allowed here"},
 	"rebuild-running":        {409, "A rebuild of this projection is running"},
+	"reconciliation-running": {409, "A reconciliation is running"},
 	"order-deleted":          {410, "The order was deleted"},
 	"precondition-failed":    {412, "The order is at another revision"},
 	"body-too-large":         {413, "The body is too large"},
@@ -270,6 +274,8 @@ func refusals() []*domain.Rejection {
 		query.ErrOrderUnknown, query.ErrCustomerUnknown, query.ErrRevisionUnknown, query.ErrTokenInvalid, query.ErrTokenForeign,
 		query.ErrCursorInvalid, query.ErrCursorQuestion, query.ErrCursorForeign, query.ErrCurrency, query.ErrRange.At("placedTo"),
 		query.ErrValue.At("tag"), query.ErrValues.At("tag"), query.ErrWords, query.ErrAmount.At("minTotal"), query.ErrDay.At("from"), query.ErrTop,
-		errNoProjection, errNoRebuild, errNotParked,
+		query.ErrPositionUnknown, query.ErrCutBefore, query.ErrCutFuture.At("asOf"), query.ErrCuts, query.ErrHistoryUnreadable,
+		audit.ErrFieldUnknown,
+		errNoProjection, errNoRebuild, errNotParked, errNoReconciliation,
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +51,9 @@ func (s *server) getOrder(w http.ResponseWriter, r *request) error {
 	id := r.PathValue("id")
 	if !order.ValidID(id) {
 		return query.ErrOrderUnknown
+	}
+	if cut := r.query.cut(); !cut.IsNow() {
+		return s.getOrderAsOf(w, r, id, cut)
 	}
 	read, err := s.read(r)
 	if err != nil {
@@ -228,12 +230,7 @@ func writeList(w http.ResponseWriter, r *request, page query.ListAnswer, without
 		body.Total = &page.Total
 	}
 	if page.Cursor != "" {
-		next := url.Values{}
-		for name, given := range r.query {
-			next[name] = given
-		}
-		next["cursor"] = []string{page.Cursor}
-		w.Header().Set("Link", "<"+r.URL.EscapedPath()+"?"+next.Encode()+`>; rel="next"`)
+		linkNext(w, r, "cursor", page.Cursor)
 	}
 	freshness(w.Header(), page.Freshness)
 	return writeJSON(w, http.StatusOK, body)

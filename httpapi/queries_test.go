@@ -40,7 +40,7 @@ func TestGetOrder(t *testing.T) {
 
 	r.get("/v1/orders/nobody").problem(404, "unknown-order")
 	r.get("/v1/orders/a%20b").problem(404, "unknown-order")
-	r.get("/v1/orders/o-1?asOf=2020-01-01T00:00:00Z").problem(400, "invalid-parameter")
+	r.get("/v1/orders/o-1?colour=red").problem(400, "invalid-parameter")
 	p := r.get("/v1/orders/o-1?include=everything").problem(400, "invalid-parameter")
 	if p.Errors[0].Parameter != "include" || !strings.Contains(p.Detail, "actions") {
 		t.Errorf("problem %+v", p)

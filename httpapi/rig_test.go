@@ -15,11 +15,13 @@ import (
 
 	json "github.com/go-json-experiment/json"
 
+	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/projections"
 	views "github.com/docket-orders/docket/projections/sqlite"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/reconcile"
 )
 
 // rig is the whole program behind a test server: a real store and real views in
@@ -46,7 +48,8 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, store: store, log: &logged{}}
-	r.orders = command.New(command.Options{Store: store, Snapshots: store.Snapshots()})
+	refusals := audit.NewRefusals(audit.RefusalOptions{Store: store})
+	r.orders = command.New(command.Options{Store: store, Snapshots: store.Snapshots(), Refused: refusals.Record})
 	r.manager = projections.NewManager(projections.Options{
 		Store: store, Backend: views.NewBackend(dir, views.Options{Readers: 2}), SpillDir: filepath.Join(dir, "spill"),
 	})
@@ -60,10 +63,12 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 	running, stop := context.WithCancel(ctx)
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.manager.Run(running) }()
+	queries := query.New(query.Options{Store: store, Live: live, Progress: r.manager, Log: identity})
 	o := Options{
 		Orders: r.orders, Projections: r.manager, Store: store, Log: identity, Lifetime: running, Version: "test",
-		Query:  query.New(query.Options{Store: store, Live: live, Progress: r.manager, Log: identity}),
-		Logger: newLogger(r.log),
+		Query: queries, Audit: audit.New(audit.Options{Store: store, Query: queries}), Refusals: refusals,
+		Reconcile: reconcile.New(reconcile.Options{Store: store, Projection: r.manager, SpillDir: filepath.Join(dir, "spill")}),
+		Logger:    newLogger(r.log),
 	}
 	for _, f := range change {
 		f(&o)

@@ -2,9 +2,12 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 
+	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/reconcile"
 	"github.com/docket-orders/docket/view"
 )
 
@@ -78,6 +81,20 @@ var listParams = []param{
 	limitParam, cursorParam,
 	{name: "facets", many: true, allowed: query.Facets, doc: "Count the values of these fields over all orders that match."},
 	{name: "total", kind: boolean, doc: "false leaves the total out."},
+}
+
+// cutParams look at an order as it was. The answer to a question about the past
+// never changes.
+var cutParams = []param{
+	{name: "asOf", kind: moment, doc: "What was known then: everything recorded up to and including this instant."},
+	{name: "atRevision", kind: integer, min: 0, max: 1<<63 - 2, doc: "What was known at this revision."},
+	{name: "atPosition", kind: place, doc: "What was known at this position of the log. At most one of asOf, atRevision and atPosition."},
+	{name: "effectiveAt", kind: moment, doc: "What was true then, of what was known: business time up to and including this instant, alone or beside one of the others."},
+}
+
+var cutCodes = []string{
+	query.ErrOrderUnknown.Code, query.ErrRevisionUnknown.Code, query.ErrPositionUnknown.Code, query.ErrCutBefore.Code,
+	query.ErrCutFuture.Code, query.ErrCuts.Code, query.ErrHistoryUnreadable.Code,
 }
 
 // routes is the whole contract.
@@ -158,10 +175,40 @@ var routes = []route{
 		codes: append(listCodes, readCodes...),
 	},
 	{
-		method: "GET", path: "/v1/orders/{id}", scope: ScopeRead, summary: "One order",
-		params:  []param{{name: "include", many: true, allowed: []string{"actions"}, doc: "Add what may be done now."}},
+		method: "GET", path: "/v1/orders/{id}", scope: ScopeRead, summary: "One order, now or as it was",
+		params: append([]param{{
+			name: "include", many: true, allowed: []string{"actions"}, doc: "Add what may be done now; only of the order as it is now.",
+		}}, cutParams...),
 		headers: append([]string{"If-None-Match"}, readHeaders...), status: http.StatusOK, answer: OrderAnswer{},
-		codes: append([]string{query.ErrOrderUnknown.Code}, readCodes...), handle: (*server).getOrder,
+		codes: slices.Concat(cutCodes, readCodes), handle: (*server).getOrder,
+	},
+	{
+		method: "GET", path: "/v1/orders/{id}/events", scope: ScopeRead,
+		summary: "What happened to the order: by revision, or with effectiveAt by effective time",
+		params: append([]param{
+			{name: "after", kind: integer, min: 0, max: 1<<63 - 2, doc: "next of the page before: begin after the event of this revision. The cut must stay the same."},
+			{name: "limit", kind: integer, min: 1, max: maxEntries, doc: "Events on a page; 1000 when absent."},
+		}, cutParams...),
+		status: http.StatusOK, answer: HistoryAnswer{}, codes: cutCodes, handle: (*server).getHistory,
+	},
+	{
+		method: "GET", path: "/v1/orders/{id}/diff", scope: ScopeRead, summary: "How the order differs between two points, field by field",
+		params: []param{
+			{name: "from", kind: point, required: true, doc: query.PointForm},
+			{name: "to", kind: point, doc: "As from; now when absent."},
+		},
+		status: http.StatusOK, answer: DiffAnswer{}, codes: cutCodes, handle: (*server).getDiff,
+	},
+	{
+		method: "GET", path: "/v1/orders/{id}/why", scope: ScopeRead, summary: "Which event, command and caller last set each field",
+		params: append([]param{{name: "field", doc: "Only this field and what is below it, as in /diff: /lines/L1/quantity."}}, cutParams...),
+		status: http.StatusOK, answer: WhyAnswer{}, codes: append([]string{audit.ErrFieldUnknown.Code}, cutCodes...), handle: (*server).getWhy,
+	},
+	{
+		method: "GET", path: "/v1/orders/{id}/refusals", scope: ScopeRead,
+		summary: "Refused commands on the order, the newest last, also of an order that never came to be",
+		params:  []param{{name: "limit", kind: integer, min: 1, max: audit.MaxRefusals, doc: "So many of the newest; 100 when absent."}},
+		status:  http.StatusOK, answer: RefusalsAnswer{}, codes: []string{query.ErrOrderUnknown.Code}, handle: (*server).getRefusals,
 	},
 	{
 		method: "GET", path: "/v1/orders/{id}/actions", scope: ScopeRead, summary: "What may be done to the order now",
@@ -212,6 +259,24 @@ var routes = []route{
 		summary: "Apply a parked order's stream again", body: struct{}{}, example: `{}`, status: http.StatusOK, answer: RetryAnswer{},
 		codes:  []string{"invalid-body", "unsupported-media-type", "body-too-large", "read-model-parked", errNoProjection.Code, errNotParked.Code},
 		handle: (*server).retryParked,
+	},
+
+	{
+		method: "POST", path: "/v1/reconciliations", scope: ScopeOperate,
+		summary: "Compare the log with everything the views keep; one run at a time, which goes on after the answer",
+		headers: []string{"Prefer"}, body: ReconcileBody{}, example: `{"repair":true}`,
+		status: http.StatusAccepted, answer: reconcile.Report{},
+		codes:  []string{"invalid-body", "invalid-header", "unsupported-media-type", "body-too-large", "reconciliation-running", order.ErrID.Code},
+		handle: (*server).startReconciliation,
+	},
+	{
+		method: "GET", path: "/v1/reconciliations", scope: ScopeOperate, summary: "Runs, newest first, without their findings",
+		params: []param{{name: "limit", kind: integer, min: 1, max: 100, doc: "20 when absent."}},
+		status: http.StatusOK, answer: ReconciliationsAnswer{}, handle: (*server).listReconciliations,
+	},
+	{
+		method: "GET", path: "/v1/reconciliations/{rid}", scope: ScopeOperate, summary: "What a run found, as far as it is",
+		status: http.StatusOK, answer: reconcile.Report{}, codes: []string{errNoReconciliation.Code}, handle: (*server).getReconciliation,
 	},
 
 	{method: "GET", path: "/healthz", summary: "The process lives", status: http.StatusOK, answer: HealthAnswer{}, handle: (*server).healthz},

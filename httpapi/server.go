@@ -24,13 +24,6 @@ import (
 	"github.com/docket-orders/docket/reconcile"
 )
 
-// Auditor answers from the log what happened to an order; *audit.Auditor does.
-type Auditor interface {
-	History(ctx context.Context, id string, cut query.Cut) ([]audit.Entry, error)
-	Diff(ctx context.Context, id string, from, to query.Cut) ([]query.FieldChange, error)
-	Why(ctx context.Context, id string, cut query.Cut, field string) ([]audit.Origin, error)
-}
-
 // Options of the handler. Orders to Reconcile are needed.
 type Options struct {
 	Orders      *command.Orders
@@ -38,14 +31,15 @@ type Options struct {
 	Projections *projections.Manager
 	Store       eventstore.Store // asked for its head, to tell whether it lives
 	Log         eventstore.LogIdentity
-	Audit       Auditor
+	Audit       *audit.Auditor
 	Refusals    *audit.Refusals // where Orders tells its refusals
 	Reconcile   *reconcile.Reconciler
 
 	Keys   Keys   // nil: no key is needed, only this machine is spoken to
 	RunKey string // a key for everything, of this run only; empty: none
 
-	// Lifetime ends what goes on after its request: rebuilds. Nil: never.
+	// Lifetime ends what goes on after its request: rebuilds, reconciliations.
+	// Nil: never.
 	Lifetime context.Context
 	Logger   *slog.Logger // nil: silent
 	Version  string       // of the program
@@ -93,9 +87,10 @@ func New(o Options) http.Handler {
 	if o.RunKey != "" {
 		s.runKeyHash = []byte(HashKey(o.RunKey))
 	}
-	s.metrics = newMetrics(o.Orders, o.Projections)
+	s.metrics = newMetrics(o.Orders, o.Projections, o.Refusals)
 	s.openapi = document(s.routes, o.Version)
 	go s.awaitStart()
+	go s.recallReconciliation()
 	return s.observed(s.mux())
 }
 

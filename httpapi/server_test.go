@@ -19,7 +19,7 @@ import (
 func TestUnknownPathsAndMethods(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	for _, path := range []string{"/", "/v1", "/v1/orders/", "/v1//orders", "/v1/orders/../orders", "/v2/orders", "/docs", "/v1/orders/x/events", "/v1/audit/events", "/v1/feed", "/%00"} {
+	for _, path := range []string{"/", "/v1", "/v1/orders/", "/v1//orders", "/v1/orders/../orders", "/v2/orders", "/docs", "/v1/orders/x/nothing", "/v1/audit/events", "/v1/feed", "/%00"} {
 		r.get(path).problem(404, "not-found")
 	}
 	r.send("DELETE", "/v1/orders", "").has("Allow", "GET, HEAD, OPTIONS, POST").problem(405, "method-not-allowed")
@@ -65,7 +65,7 @@ func TestPanicIsAnInternalError(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
 	r := newRig(t)
-	s := &server{o: Options{Now: time.Now, Logger: newLogger(log)}, metrics: newMetrics(r.orders, r.manager)}
+	s := &server{o: Options{Now: time.Now, Logger: newLogger(log)}, metrics: newMetrics(r.orders, r.manager, nil)}
 	s.routes = []route{{method: "GET", path: "/boom", handle: func(*server, http.ResponseWriter, *request) error { panic("secret") }}}
 	w := httptest.NewRecorder()
 	req := httptest.NewRequest("GET", "http://localhost/boom", nil)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/sqlite"
@@ -18,17 +19,21 @@ import (
 	"github.com/docket-orders/docket/projections"
 	views "github.com/docket-orders/docket/projections/sqlite"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/reconcile"
 )
 
 // app is a docket over an embedded store, without a listener. It is started by
 // openApp and ended by close.
 type app struct {
-	store   *sqlite.Store
-	log     eventstore.LogIdentity
-	orders  *command.Orders
-	manager *projections.Manager
-	queries *query.Service
-	logger  *slog.Logger
+	store      *sqlite.Store
+	log        eventstore.LogIdentity
+	orders     *command.Orders
+	manager    *projections.Manager
+	queries    *query.Service
+	auditor    *audit.Auditor
+	refusals   *audit.Refusals
+	reconciler *reconcile.Reconciler
+	logger     *slog.Logger
 
 	stopViews context.CancelFunc
 	// stopped is closed when the projection has ended; viewsErr is why, nil
@@ -53,11 +58,19 @@ func openApp(ctx context.Context, dir string, ns eventstore.Namespace, logger *s
 		return nil, errors.Join(err, store.Close())
 	}
 	a := &app{store: store, log: log, logger: logger, stopped: make(chan struct{})}
-	a.orders = command.New(command.Options{Store: store, Namespace: ns, Snapshots: store.Snapshots(), Logger: logger})
+	a.refusals = audit.NewRefusals(audit.RefusalOptions{Store: store, Namespace: ns, Logger: logger})
+	a.orders = command.New(command.Options{
+		Store: store, Namespace: ns, Snapshots: store.Snapshots(), Logger: logger, Refused: a.refusals.Record,
+	})
+	spill := filepath.Join(dir, "tmp")
 	a.manager = projections.NewManager(projections.Options{
-		Store: store, Namespace: ns, Backend: backend, SpillDir: filepath.Join(dir, "tmp"), Logger: logger,
+		Store: store, Namespace: ns, Backend: backend, SpillDir: spill, Logger: logger,
 	})
 	a.queries = query.New(query.Options{Store: store, Namespace: ns, Live: a.live, Progress: a.manager, Log: log})
+	a.auditor = audit.New(audit.Options{Store: store, Namespace: ns, Query: a.queries})
+	a.reconciler = reconcile.New(reconcile.Options{
+		Store: store, Namespace: ns, Projection: a.manager, SpillDir: spill, Logger: logger,
+	})
 
 	// The views outlive ctx: what was accepted is still applied while stopping.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -126,6 +139,7 @@ func (a *app) live() (query.Views, int) {
 func (a *app) handler(lifetime context.Context, l listening, runKey string) http.Handler {
 	return httpapi.New(httpapi.Options{
 		Orders: a.orders, Query: a.queries, Projections: a.manager, Store: a.store, Log: a.log,
+		Audit: a.auditor, Refusals: a.refusals, Reconcile: a.reconciler,
 		Keys: l.keys, RunKey: runKey, RequireIfMatch: l.RequireIfMatch,
 		Lifetime: lifetime, Logger: a.logger, Version: version(),
 	})
