@@ -49,6 +49,8 @@ type Kept struct {
 	// Same: what is kept is, to the last column, what writing the change would
 	// keep. The fields below are then zero.
 	Same bool
+	// NoDocument: other rows of the order are kept, its document is not.
+	NoDocument bool
 	// Document and Contribution as kept.
 	Document     view.Order
 	Contribution Contribution
