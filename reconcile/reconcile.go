@@ -31,12 +31,10 @@ type Projection interface {
 	// applied or parked.
 	CaughtUp(ctx context.Context) error
 	Parked(ctx context.Context) ([]projections.Parked, error)
-	// Retry applies a parked order's stream again; projections.ErrParked when
-	// it stays parked.
-	Retry(ctx context.Context, orderID string) error
 	// Reproject makes what is kept of an order what its stream says, whatever
 	// is kept, and removes it when there is no stream. The live fold makes the
-	// document, in turn with the events that come in.
+	// document, in turn with the events that come in. A parked order is tried
+	// again; projections.ErrParked when it stays, or becomes, parked.
 	Reproject(ctx context.Context, orderID string) error
 }
 
@@ -76,7 +74,8 @@ const (
 // Finding is one difference.
 type Finding struct {
 	Class Class `json:"class"`
-	// Entity is what differs: order, customer, product, method, sums, facet.
+	// Entity is what differs: order, customer, product, method, sums, facet; or
+	// stray, rows that belong to no order.
 	Entity string `json:"entity"`
 	ID     string `json:"id"` // of the order or customer; for a figure its name in words
 	// Revision of the log, Kept that of the view; -1 where there is none; both

@@ -3,10 +3,20 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/docket-orders/docket/domain/order"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/reconcile/expected"
 	"github.com/google/uuid"
 )
 
@@ -17,10 +27,35 @@ var (
 	ErrUnknownRun = errors.New("no such reconciliation")
 )
 
+// Bounds of a run.
+const (
+	// maxListed findings are written down; the rest is counted.
+	maxListed = 1000
+	// maxReasons are listed.
+	maxReasons = 20
+	// patience is how long the views may stand still while they are waited for.
+	patience = time.Minute
+	// lastWords bounds the writing of a run's end when its context is over.
+	lastWords = 10 * time.Second
+)
+
+const (
+	stateRunning     = "running"
+	stateEnded       = "ended"
+	stateInterrupted = "interrupted"
+
+	entityOrder = "order"
+
+	outcomeRepaired = "repaired"
+	outcomeFailed   = "failed"
+)
+
 // Reconciler compares the log with the views. All methods may be called from
 // many goroutines.
 type Reconciler struct {
 	Options
+	table    expected.Table
+	patience time.Duration
 
 	mu      sync.Mutex
 	running *Report // as far as it is; nil while nothing runs
@@ -34,29 +69,315 @@ func New(o Options) *Reconciler {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	return &Reconciler{Options: o}
+	return &Reconciler{Options: o, table: expected.Rows(), patience: patience}
 }
 
 // NewID is an id for a run; later ones sort after earlier ones.
 func NewID() string { return uuid.Must(uuid.NewV7()).String() }
 
+// run is one run. Its fields below mu are shared by the goroutines that
+// compare.
+type run struct {
+	*Reconciler
+	journal  journal
+	progress func(Progress)
+	dir      string // of its own, for temporary files
+	sink     projections.Sink
+
+	mu           sync.Mutex
+	report       Report
+	incomplete   bool // not everything could be compared
+	contradicted bool // the expected side is not to be believed
+	repairs      []repair
+	orders       int64 // that differ
+	// touched are the figures that differing orders add to.
+	touched map[projections.FigureKey]bool
+}
+
+// repair is an order to repair; number is that of its finding, -1 when it is not
+// listed.
+type repair struct {
+	id     string
+	number int
+}
+
 // Run makes one run and returns when it has ended: with its report, and an
 // error only when the run could not begin or its own events could not be
-// written. progress, when given, is called from the goroutine of the caller.
-// ErrRunning while another runs. When ctx ends the run ends, its verdict
-// unknown.
+// written. id names it, as NewID does, and must be new. progress, when given,
+// is called now and then, from one goroutine at a time. ErrRunning while
+// another runs. When ctx ends the run ends, its verdict unknown.
 func (r *Reconciler) Run(ctx context.Context, id string, request Request, progress func(Progress)) (Report, error) {
-	return Report{}, errors.New("not yet")
+	if !order.ValidID(id) {
+		return Report{}, fmt.Errorf("%.80q cannot name a reconciliation", id)
+	}
+	u := &run{
+		Reconciler: r, progress: progress, touched: map[projections.FigureKey]bool{},
+		report: Report{
+			ID: id, State: stateRunning, Request: request, StartedAt: r.Clock().UTC(),
+			Counts: map[Class]int64{}, Findings: []Finding{},
+		},
+	}
+	r.mu.Lock()
+	if r.running != nil {
+		r.mu.Unlock()
+		return Report{}, ErrRunning
+	}
+	shown := u.report.clone()
+	r.running = &shown
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		r.running = nil
+		r.mu.Unlock()
+	}()
+
+	if err := u.begin(ctx); err != nil {
+		return Report{}, fmt.Errorf("begin reconciliation: %w", err)
+	}
+	defer os.RemoveAll(u.dir)
+	failure := u.all(ctx)
+	return u.end(ctx, failure)
 }
 
-// Report is the report of a run, from its stream; an empty id is the newest
-// run. ErrUnknownRun when there is none.
-func (r *Reconciler) Report(ctx context.Context, id string) (Report, error) {
-	return Report{}, ErrUnknownRun
+// current is the report of the run that runs in this process, as far as it is.
+func (r *Reconciler) current(id string) (Report, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running == nil || r.running.ID != id {
+		return Report{}, false
+	}
+	return r.running.clone(), true
 }
 
-// Runs lists runs, newest first, at most limit (0: no limit), without their
-// findings.
-func (r *Reconciler) Runs(ctx context.Context, limit int) ([]Report, error) {
-	return nil, nil
+func (r Report) clone() Report {
+	r.Findings, r.Counts, r.Reasons = slices.Clone(r.Findings), maps.Clone(r.Counts), slices.Clone(r.Reasons)
+	return r
+}
+
+// spillPattern names the folders of runs; those that a crash left are removed
+// by the next run.
+const spillPattern = "reconcile-*"
+
+// begin chooses the barrier and writes the run's first event.
+func (u *run) begin(ctx context.Context) error {
+	left, err := filepath.Glob(filepath.Join(u.SpillDir, spillPattern))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(u.SpillDir, 0o700); err != nil {
+		return err
+	}
+	if u.dir, err = os.MkdirTemp(u.SpillDir, spillPattern); err != nil {
+		return err
+	}
+	id := u.report.ID
+	stream := u.Namespace.Stream(Category, id)
+	previous, err := u.newest(ctx)
+	if err == nil && previous == id {
+		err = fmt.Errorf("there is a reconciliation %s already", id)
+	}
+	if err == nil {
+		u.report.Barrier, err = u.Store.Head(ctx)
+	}
+	if err == nil {
+		u.sink, u.report.Generation = u.Projection.Live()
+		u.journal = journal{
+			store: u.Store, stream: stream, clock: u.Clock, next: eventstore.NoStream,
+			meta: codec.Meta{CommandID: uuid.NewSHA1(uuid.NameSpaceOID, []byte(stream)), Command: "reconcile", Actor: u.report.Actor, Version: 1},
+		}
+		u.journal.add(typeStarted, started{
+			Request: u.report.Request, Generation: u.report.Generation, Barrier: u.report.Barrier, Previous: previous, At: u.report.StartedAt,
+		})
+		err = u.journal.flush(ctx)
+	}
+	if err != nil {
+		os.RemoveAll(u.dir)
+	}
+	return err
+}
+
+// all is the run between its first event and its last. An error means that the
+// run could not go on.
+func (u *run) all(ctx context.Context) error {
+	u.step("waiting", 0, 0)
+	if u.sink == nil {
+		return errors.New("the views are not open yet")
+	}
+	if err := u.caughtUp(ctx); err != nil {
+		return err
+	}
+	var t *tally
+	var err error
+	if u.report.OrderID != "" {
+		err = u.compareOrder(ctx, u.report.OrderID)
+	} else {
+		t, err = u.compareAll(ctx)
+		if t != nil {
+			defer t.close()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	wrong := differences{}
+	if t != nil {
+		if wrong, err = u.compareFigures(ctx, t); err != nil {
+			return err
+		}
+	}
+	if err := u.journal.flush(ctx); err != nil {
+		return err
+	}
+	if u.report.Repair {
+		if err := u.repair(ctx, t, wrong); err != nil {
+			return err
+		}
+	}
+	if _, now := u.Projection.Live(); now != u.report.Generation {
+		u.doubt(fmt.Sprintf("the views were switched from generation %d to %d meanwhile: run again", u.report.Generation, now))
+	}
+	return nil
+}
+
+// end decides the verdict and writes the run's last event, also when ctx is
+// over.
+func (u *run) end(ctx context.Context, failure error) (Report, error) {
+	typ := typeEnded
+	if failure != nil {
+		typ = typeFailed
+		u.doubt("the run ended early: " + failure.Error())
+		u.Logger.Error("reconciliation ended early", "id", u.report.ID, "error", failure)
+	}
+	p := &u.report
+	p.Compared.Complete = !u.incomplete
+	switch {
+	case u.incomplete || u.contradicted:
+		p.Verdict = Unknown
+	case p.found() > 0:
+		p.Verdict = Drift
+	default:
+		p.Verdict = Clean
+	}
+	now := u.Clock().UTC()
+	p.State, p.EndedAt = stateEnded, &now
+	u.journal.add(typ, ended{
+		Verdict: p.Verdict, Compared: p.Compared, Counts: p.Counts, Unlisted: p.Unlisted,
+		Repaired: p.Repaired, Reasons: p.Reasons, At: now,
+	})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	if err := u.journal.flush(ctx); err != nil {
+		return *p, fmt.Errorf("end reconciliation: %w", err)
+	}
+	u.Logger.Info("reconciliation ended", "id", p.ID, "verdict", p.Verdict, "findings", p.found(), "repaired", p.Repaired)
+	return *p, nil
+}
+
+func (r *Report) found() (n int64) {
+	for _, count := range r.Counts {
+		n += count
+	}
+	return n
+}
+
+// step reports progress, and shows the report as far as it is.
+func (u *run) step(phase string, done, total int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.report.Progress = Progress{phase, done, total}
+	shown := u.report.clone()
+	u.Reconciler.mu.Lock()
+	u.running = &shown
+	u.Reconciler.mu.Unlock()
+	if u.progress != nil {
+		u.progress(u.report.Progress)
+	}
+}
+
+// find takes down a difference.
+func (u *run) find(f Finding) (number int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.report.Counts[f.Class]++
+	if len(u.report.Findings) == maxListed {
+		u.report.Unlisted++
+		return -1
+	}
+	f = f.cut()
+	u.report.Findings = append(u.report.Findings, f)
+	u.journal.add(typeFound, found{Finding: f, At: u.Clock().UTC()})
+	return len(u.report.Findings) - 1
+}
+
+// doubt notes why the run cannot tell.
+func (u *run) doubt(reason string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.incomplete = true
+	u.note(reason)
+}
+
+// note adds a reason; u.mu is held.
+func (u *run) note(reason string) {
+	switch n := len(u.report.Reasons); {
+	case n < maxReasons-1:
+		u.report.Reasons = append(u.report.Reasons, cutText(reason, maxText))
+	case n == maxReasons-1:
+		u.report.Reasons = append(u.report.Reasons, "and more, which are not listed")
+	}
+}
+
+// caughtUp waits until everything in the log is applied or parked, for as long
+// as the views move.
+func (u *run) caughtUp(ctx context.Context) error {
+	var before []projections.Checkpoint
+	for {
+		waiting, cancel := context.WithTimeout(ctx, u.patience)
+		err := u.Projection.CaughtUp(waiting)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("wait for the views: %w", err)
+		}
+		now, err := u.sink.Checkpoints(ctx)
+		if err != nil {
+			return fmt.Errorf("wait for the views: %w", err)
+		}
+		if slices.Equal(before, now) {
+			return fmt.Errorf("the views did not move for %s while the log is ahead of them: docket projections list says why", u.patience)
+		}
+		before = now
+	}
+}
+
+// parked lists the parked orders by id.
+func (u *run) parked(ctx context.Context) (map[string]projections.Parked, error) {
+	list, err := u.Projection.Parked(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list parked orders: %w", err)
+	}
+	parked := make(map[string]projections.Parked, len(list))
+	for _, p := range list {
+		parked[p.OrderID] = p
+	}
+	return parked, nil
+}
+
+// inspect asks the views; the generation is the same for all of a run.
+func (u *run) inspect(ctx context.Context, want []projections.Change) ([]projections.Kept, error) {
+	if len(want) == 0 {
+		return nil, nil
+	}
+	kept, err := u.sink.Inspect(ctx, want)
+	if err != nil {
+		return nil, fmt.Errorf("inspect the views: %w", err)
+	}
+	return kept, nil
 }

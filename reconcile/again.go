@@ -1,0 +1,158 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/docket-orders/docket/projections"
+)
+
+const (
+	// maxFigureLooks bounds the looks at figures that differ.
+	maxFigureLooks = 6
+	// advanceEvents are counted together.
+	advanceEvents = 4096
+)
+
+// figures compares everything that is counted. What differs is believed when it
+// differs by the same amounts at two instants: a document that is written before
+// its lane's checkpoint moves makes a difference that goes away.
+func (u *run) figures(ctx context.Context, t *tally) (differences, error) {
+	u.step("counting", 0, 0)
+	var last differences
+	for n := range maxFigureLooks {
+		if n > 0 {
+			if err := u.caughtUp(ctx); err != nil {
+				return differences{}, err
+			}
+		}
+		d, err := t.compare(ctx, u.sink, func(lanes []projections.Checkpoint) error { return u.advance(ctx, t, lanes) })
+		if err != nil {
+			return differences{}, err
+		}
+		if d.count == 0 || n > 0 && d.count == last.count && d.digest == last.digest {
+			return d, nil
+		}
+		last = d
+	}
+	u.doubt(fmt.Sprintf("the figures differed in another way at each of %d looks, %d of them at the last: run again when fewer orders change", maxFigureLooks, last.count))
+	return differences{figures: last.figures, customers: last.customers}, nil
+}
+
+// advance brings a tally from where it is to the lanes' checkpoints, and to the
+// orders that are parked now: whatever changed meanwhile is folded twice, and
+// the difference added.
+func (u *run) advance(ctx context.Context, t *tally, lanes []projections.Checkpoint) error {
+	parked, err := u.parked(ctx)
+	if err != nil {
+		return err
+	}
+	changed := maps.Clone(t.parked)
+	maps.Copy(changed, parked)
+	for id := range changed {
+		if t.parked[id].Revision == parked[id].Revision && is(t.parked, id) == is(parked, id) {
+			continue
+		}
+		h, err := u.read(ctx, id)
+		if err != nil {
+			return err
+		}
+		at := t.at[projections.LaneOf(id)]
+		h.events = slices.DeleteFunc(h.events, func(e codec.Recorded) bool { return at.Before(e.Position) })
+		if err := u.exchange(t, h, lastApplied(h, t.parked), lastApplied(h, parked)); err != nil {
+			return err
+		}
+	}
+	t.parked = parked
+
+	to := t.at
+	for _, c := range lanes {
+		if to[c.Lane].Before(c.Position) {
+			to[c.Lane] = c.Position
+		}
+	}
+	from, top := slices.MinFunc(t.at[:], eventstore.Position.Compare), slices.MaxFunc(to[:], eventstore.Position.Compare)
+	news := map[string]span{}
+	events := 0
+	count := func() error {
+		for id, s := range news {
+			h, err := u.read(ctx, id)
+			if err != nil {
+				return err
+			}
+			if u.unreadable(h, parked) {
+				continue
+			}
+			p, isParked := parked[id]
+			before, after := s.first-1, s.last
+			if isParked {
+				before, after = min(before, p.Revision-1), min(after, p.Revision-1)
+			}
+			if err := u.exchange(t, h, before, after); err != nil {
+				return err
+			}
+		}
+		clear(news)
+		events = 0
+		return nil
+	}
+	filter := eventstore.Filter{Prefixes: []string{u.Namespace.Prefix(codec.Category)}}
+	if !from.Before(top) {
+		return nil
+	}
+	for record, err := range u.Store.ReadAll(ctx, from, eventstore.Forwards, filter, 0) {
+		if err != nil {
+			return fmt.Errorf("read what came after the barrier: %w", err)
+		}
+		if top.Before(record.Position) {
+			break
+		}
+		id, _ := u.Namespace.ID(codec.Category, record.Stream)
+		lane := projections.LaneOf(id)
+		if !t.at[lane].Before(record.Position) || to[lane].Before(record.Position) {
+			continue
+		}
+		s, known := news[id]
+		if !known {
+			s.first = int64(record.Revision)
+		}
+		s.last = int64(record.Revision)
+		news[id] = s
+		if events++; events == advanceEvents {
+			if err := count(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := count(); err != nil {
+		return err
+	}
+	t.at = to
+	return nil
+}
+
+// span is the new events of an order, by revision.
+type span struct{ first, last int64 }
+
+func is[V any](m map[string]V, id string) bool { _, ok := m[id]; return ok }
+
+// exchange takes off an order as it was at one revision and adds it as it is at
+// another; -1 is not at all.
+func (u *run) exchange(t *tally, h history, before, after int64) error {
+	if before == after {
+		return nil
+	}
+	if was, there := u.fold(h, before); there {
+		if err := t.count(was, -1); err != nil {
+			return err
+		}
+	}
+	if now, there := u.fold(h, after); there {
+		return t.count(now, 1)
+	}
+	return nil
+}

@@ -1,0 +1,228 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/google/uuid"
+)
+
+// The events of a run's stream.
+const (
+	typeStarted  = "ReconciliationStarted"
+	typeFound    = "DifferenceFound"
+	typeRepaired = "DifferenceRepaired"
+	typeEnded    = "ReconciliationEnded"
+	typeFailed   = "ReconciliationFailed" // it ended early: the reasons say why
+)
+
+type started struct {
+	Request
+	Generation int                 `json:"generation"`
+	Barrier    eventstore.Position `json:"barrier"`
+	Previous   string              `json:"previous,omitempty"` // id of the run before this one
+	At         time.Time           `json:"at"`
+}
+
+type found struct {
+	Finding
+	At time.Time `json:"at"`
+}
+
+// repaired tells the outcome of a finding: Number counts them from 0.
+type repaired struct {
+	Number  int       `json:"number"`
+	Outcome string    `json:"outcome"`
+	Error   string    `json:"error,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+type ended struct {
+	Verdict  Verdict         `json:"verdict"`
+	Compared Compared        `json:"compared"`
+	Counts   map[Class]int64 `json:"counts"`
+	Unlisted int64           `json:"unlisted,omitempty"`
+	Repaired int64           `json:"repaired"`
+	Reasons  []string        `json:"reasons,omitempty"`
+	At       time.Time       `json:"at"`
+}
+
+// journalBytes of events go into one append.
+const journalBytes = eventstore.MaxAppendSize / 2
+
+// journal writes the stream of one run. It is used by one goroutine at a time.
+type journal struct {
+	store   eventstore.Store
+	stream  string
+	meta    codec.Meta
+	clock   func() time.Time
+	next    eventstore.Expected
+	pending []eventstore.Event
+}
+
+func (j *journal) add(typ string, payload any) {
+	data, err := json.Marshal(payload)
+	if err != nil {
+		panic(fmt.Sprintf("reconcile: encode %s: %v", typ, err))
+	}
+	meta := j.meta
+	meta.RecordedAt = j.clock()
+	j.pending = append(j.pending, eventstore.Event{ID: uuid.New(), Type: typ, JSON: true, Data: data, Metadata: codec.EncodeMeta(meta)})
+}
+
+// flush makes durable what was added. An append of unknown outcome is repeated
+// as it is, which is harmless.
+func (j *journal) flush(ctx context.Context) error {
+	const attempts = 6
+	for len(j.pending) > 0 {
+		n := 1
+		for n < len(j.pending) && eventstore.AppendSize(j.pending[:n+1]) <= journalBytes {
+			n++
+		}
+		for attempt := 0; ; attempt++ {
+			done, err := j.store.Append(ctx, j.stream, j.next, j.pending[:n])
+			if err == nil {
+				j.next, j.pending = eventstore.At(done.Revision), j.pending[n:]
+				break
+			}
+			again := errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrOverloaded)
+			if !again || attempt == attempts || pause(ctx, 50*time.Millisecond<<attempt) != nil {
+				return fmt.Errorf("write %s: %w", j.stream, err)
+			}
+		}
+	}
+	return nil
+}
+
+// pause waits, or ends with ctx and its error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Report is the report of a run: as far as it is when it runs here, else from
+// its stream. An empty id is the newest run. ErrUnknownRun when there is none.
+func (r *Reconciler) Report(ctx context.Context, id string) (Report, error) {
+	if id == "" {
+		newest, err := r.newest(ctx)
+		if err != nil {
+			return Report{}, err
+		}
+		if newest == "" {
+			return Report{}, ErrUnknownRun
+		}
+		id = newest
+	}
+	if now, ok := r.current(id); ok {
+		return now, nil
+	}
+	report, _, err := r.recorded(ctx, id)
+	return report, err
+}
+
+// Runs lists runs, newest first, at most limit (0: no limit), without their
+// findings.
+func (r *Reconciler) Runs(ctx context.Context, limit int) ([]Report, error) {
+	all := []Report{}
+	id, err := r.newest(ctx)
+	for err == nil && id != "" && (limit <= 0 || len(all) < limit) {
+		var report Report
+		var previous string
+		if report, previous, err = r.recorded(ctx, id); err != nil {
+			break
+		}
+		if now, ok := r.current(id); ok {
+			report = now
+		}
+		report.Findings = nil
+		all = append(all, report)
+		id = previous
+	}
+	return all, err
+}
+
+// newest is the id of the run that began last; empty when there never was one.
+// It looks from the end of the log for the event that began it; the runs before
+// are named by the runs after them.
+func (r *Reconciler) newest(ctx context.Context) (string, error) {
+	filter := eventstore.Filter{Prefixes: []string{r.Namespace.Prefix(Category)}}
+	for record, err := range r.Store.ReadAll(ctx, eventstore.End, eventstore.Backwards, filter, 0) {
+		if err != nil {
+			return "", fmt.Errorf("look for the last reconciliation: %w", err)
+		}
+		if id, ok := r.Namespace.ID(Category, record.Stream); ok && record.Type == typeStarted {
+			return id, nil
+		}
+	}
+	return "", nil
+}
+
+// recorded folds a run's stream, and says which run was before it.
+func (r *Reconciler) recorded(ctx context.Context, id string) (report Report, previous string, err error) {
+	report = Report{ID: id, State: stateInterrupted, Counts: map[Class]int64{}, Findings: []Finding{}}
+	stream := r.Namespace.Stream(Category, id)
+	for record, err := range r.Store.ReadStream(ctx, stream, 0, eventstore.Forwards, 0) {
+		if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrDeleted) {
+			return Report{}, "", ErrUnknownRun
+		}
+		if err != nil {
+			return Report{}, "", fmt.Errorf("read %s: %w", stream, err)
+		}
+		if err := report.apply(record, &previous); err != nil {
+			return Report{}, "", fmt.Errorf("read %s: event %d: %w", stream, record.Revision, err)
+		}
+	}
+	return report, previous, nil
+}
+
+// apply folds one event of the run into its report.
+func (r *Report) apply(record eventstore.Record, previous *string) error {
+	switch record.Type {
+	case typeStarted:
+		var e started
+		if err := json.Unmarshal(record.Data, &e); err != nil {
+			return err
+		}
+		r.Request, r.StartedAt, r.Generation, r.Barrier, *previous = e.Request, e.At, e.Generation, e.Barrier, e.Previous
+	case typeFound:
+		var e found
+		if err := json.Unmarshal(record.Data, &e); err != nil {
+			return err
+		}
+		r.Findings = append(r.Findings, e.Finding)
+		r.Counts[e.Class]++
+	case typeRepaired:
+		var e repaired
+		if err := json.Unmarshal(record.Data, &e); err != nil {
+			return err
+		}
+		if e.Number < 0 || e.Number >= len(r.Findings) {
+			return fmt.Errorf("outcome of finding %d, of %d", e.Number, len(r.Findings))
+		}
+		r.Findings[e.Number].Outcome, r.Findings[e.Number].Error = e.Outcome, e.Error
+		if e.Outcome == outcomeRepaired {
+			r.Repaired++
+		}
+	case typeEnded, typeFailed:
+		var e ended
+		if err := json.Unmarshal(record.Data, &e); err != nil {
+			return err
+		}
+		r.State, r.Verdict, r.Compared, r.Counts = stateEnded, e.Verdict, e.Compared, e.Counts
+		r.Unlisted, r.Repaired, r.Reasons, r.EndedAt = e.Unlisted, e.Repaired, e.Reasons, &e.At
+	default:
+		return fmt.Errorf("it is a %s, which this docket does not know; run the newer docket that wrote it", record.Type)
+	}
+	return nil
+}
