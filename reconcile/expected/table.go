@@ -40,6 +40,7 @@ func (t Table) Order(id string, events []codec.Recorded) (o Order) {
 	o.Document = a.document()
 	o.Counted = counted(&o.Document)
 	o.Texts = texts(&o.Document)
+	o.Violations = violations(events, &o)
 	return o
 }
 
