@@ -30,8 +30,7 @@ func counted(d *view.Order) Counted {
 		c.Products = append(c.Products, Product{l.SKU, l.Quantity, amount / whole, amount % whole})
 	}
 	c.Products = sum(c.Products, func(a, b *Product) int { return cmp.Compare(a.SKU, b.SKU) }, func(to, p *Product) {
-		to.Units += p.Units
-		to.Amount, to.Millionths = carried(to.Amount+p.Amount, to.Millionths+p.Millionths)
+		to.Units, to.Amount, to.Millionths = to.Units+p.Units, to.Amount+p.Amount, to.Millionths+p.Millionths
 	})
 	for i := range d.Payments {
 		// A capture of nothing is a capture.
@@ -47,18 +46,6 @@ func counted(d *view.Order) Counted {
 
 // whole is one unit of a currency in millionths.
 const whole = 1_000_000
-
-// carried brings millionths below one unit and to the sign of the amount.
-func carried(amount, millionths int64) (int64, int64) {
-	amount, millionths = amount+millionths/whole, millionths%whole
-	switch {
-	case amount > 0 && millionths < 0:
-		return amount - 1, millionths + whole
-	case amount < 0 && millionths > 0:
-		return amount + 1, millionths - whole
-	}
-	return amount, millionths
-}
 
 // groups are the values the document has in every dimension, without empty
 // ones.

@@ -55,8 +55,8 @@ type Method struct {
 	Payments, Captured int64
 }
 
-// Product is the units of one SKU and their exact amount: whole units of the
-// currency and 0 to 999,999 millionths of the same sign.
+// Product is the units of one SKU and their exact amount: the sum over its lines
+// of whole units of the currency, and that of the millionths beside them.
 type Product struct {
 	SKU                       string
 	Units, Amount, Millionths int64
