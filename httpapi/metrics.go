@@ -23,7 +23,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	commands *prometheus.CounterVec
-	// reconciled is what the last whole reconciliation found.
+	// reconciled is what the last whole reconciliation of this process found.
 	reconciled reconciled
 	handler    http.Handler
 }
@@ -69,7 +69,8 @@ func (m *metrics) observe(method, route string, status int, took time.Duration) 
 	m.duration.WithLabelValues(route, method).Observe(took.Seconds())
 }
 
-// reconciled are gauges; before the first run they say nothing.
+// reconciled are gauges. Before the first run since the start there are none: a
+// look for older ones would read the whole log.
 type reconciled struct {
 	verdict, findings, repaired, ended *prometheus.GaugeVec
 }

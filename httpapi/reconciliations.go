@@ -127,29 +127,10 @@ func (s *server) reconcile(id string, request reconcile.Request) *reconciliation
 	return run
 }
 
-// recallReconciliation tells the metrics what the last run before the start
-// found.
-func (s *server) recallReconciliation() {
-	runs, err := s.o.Reconcile.Runs(s.o.Lifetime, 20)
-	if err != nil {
-		s.o.Logger.Warn("reconciliations of the past", "error", err)
-		return
-	}
-	for _, run := range runs {
-		if run.OrderID == "" && run.EndedAt != nil {
-			s.metrics.reconciled.set(run)
-			return
-		}
-	}
-}
-
 func (s *server) listReconciliations(w http.ResponseWriter, r *request) error {
 	runs, err := s.o.Reconcile.Runs(r.Context(), r.query.integer("limit", 20))
 	if err != nil {
 		return err
-	}
-	if runs == nil {
-		runs = []reconcile.Report{}
 	}
 	return writeJSON(w, http.StatusOK, ReconciliationsAnswer{Items: runs})
 }

@@ -90,7 +90,6 @@ func New(o Options) http.Handler {
 	s.metrics = newMetrics(o.Orders, o.Projections, o.Refusals)
 	s.openapi = document(s.routes, o.Version)
 	go s.awaitStart()
-	go s.recallReconciliation()
 	return s.observed(s.mux())
 }
 
