@@ -25,8 +25,8 @@ func (s *Service) List(ctx context.Context, q Question, cursor string, read Read
 	})
 }
 
-// CustomerOrders lists a customer's orders, newest first. A customer without
-// orders has an empty list. Limit 0 is DefaultLimit.
+// CustomerOrders lists a customer's orders, newest first; ErrCustomerUnknown
+// where Customer says so. Limit 0 is DefaultLimit.
 func (s *Service) CustomerOrders(ctx context.Context, id string, limit int, cursor string, read Read) (ListAnswer, error) {
 	if limit == 0 {
 		limit = DefaultLimit
@@ -35,7 +35,15 @@ func (s *Service) CustomerOrders(ctx context.Context, id string, limit int, curs
 		return ListAnswer{}, ErrLimit
 	}
 	return s.page(ctx, customerOrdersHash(id), cursor, read, func(v Views, after *Key) (Page, error) {
-		return v.CustomerOrders(ctx, id, limit, after)
+		page, err := v.CustomerOrders(ctx, id, limit, after)
+		if err != nil || len(page.Items) > 0 || after != nil {
+			return page, err
+		}
+		_, found, err := v.Customer(ctx, id)
+		if err == nil && !found {
+			err = ErrCustomerUnknown
+		}
+		return page, err
 	})
 }
 
