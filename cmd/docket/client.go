@@ -26,19 +26,24 @@ func newClient(base, key string, transport http.RoundTripper) *client {
 // problemError is a refusal or failure that the API answered.
 type problemError struct{ httpapi.Problem }
 
+// Error says every detail once: many problems have a field's complaint as
+// their detail.
 func (e *problemError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s (%s)", e.Problem.Error(), e.Code)
+	said := e.Problem.Error()
+	text := said + " (" + e.Code + ")"
 	for _, f := range e.Errors {
 		where := f.Parameter + f.Header
 		if f.Pointer != nil {
 			where = *f.Pointer
 		}
-		if f.Detail != "" && f.Detail != e.Detail {
-			fmt.Fprintf(&b, "; %s: %s", where, f.Detail)
+		switch {
+		case !strings.Contains(said, f.Detail):
+			text += "; " + where + ": " + f.Detail
+		case !strings.Contains(said, where):
+			text += "; at " + where
 		}
 	}
-	return b.String()
+	return text
 }
 
 // do sends a request with a JSON body, or none, and returns the answer's body.

@@ -16,13 +16,14 @@ import (
 
 // config is every flag and environment variable of docket.
 type config struct {
-	Serve       serveCommand `cmd:"" help:"Serve the HTTP API over the folder --data."`
-	Demo        demoCommand  `cmd:"" help:"Fill a folder with real and generated orders, serve it, and say what to try."`
-	Import      importGroup  `cmd:"" help:"Take over orders from public data sets."`
-	Order       orderGroup   `cmd:"" help:"Look at orders."`
-	Projections viewsGroup   `cmd:"" help:"Look after the views."`
-	Eventstore  eventsGroup  `cmd:"" help:"Look after the log of events."`
-	Version     versionCmd   `cmd:"" help:"Print the version."`
+	Serve       serveCommand   `cmd:"" help:"Serve the HTTP API over the folder --data."`
+	Demo        demoCommand    `cmd:"" help:"Fill a folder with real and generated orders, serve it, and say what to try."`
+	Import      importGroup    `cmd:"" help:"Take over orders from public data sets."`
+	Order       orderGroup     `cmd:"" help:"Look at orders, as they are and as they were."`
+	Projections viewsGroup     `cmd:"" help:"Look after the views."`
+	Reconcile   reconcileGroup `cmd:"" help:"Ask whether the views say what the log says."`
+	Eventstore  eventsGroup    `cmd:"" help:"Look after the log of events."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
 
 	Data      string `placeholder:"DIR" env:"DOCKET_DATA" help:"Folder of the embedded store (${env}; default ./docket-data, for demo ./docket-demo)."`
 	Server    string `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`

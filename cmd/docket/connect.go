@@ -48,10 +48,20 @@ func (p *program) connect(makeFolder bool) (*connection, error) {
 		// The process may be another one that got its number; the lock on the
 		// folder decides.
 	}
-	if _, err := os.Stat(filepath.Join(p.config.Data, "events.db")); errors.Is(err, fs.ErrNotExist) && !makeFolder {
-		return nil, fmt.Errorf("there is no docket in the folder %s: name another with --data DIR, or a running docket with --server URL", p.config.Data)
+	if !makeFolder {
+		if err := p.requireLog(); err != nil {
+			return nil, fmt.Errorf("%w, or a running docket with --server URL", err)
+		}
 	}
 	return p.open()
+}
+
+// requireLog refuses a folder in which no docket has been.
+func (p *program) requireLog() error {
+	if _, err := os.Stat(filepath.Join(p.config.Data, "events.db")); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no docket in the folder %s: name another with --data DIR", p.config.Data)
+	}
+	return nil // what else is wrong with it, opening says
 }
 
 // open opens the folder in this process, and waits until its views hold what is

@@ -157,7 +157,16 @@ Try in another terminal:
   # the same for people
   {DOCKET} order list --data {DATA} --limit 10
   {DOCKET} order get --data {DATA} 536365
+
+  # what happened to an order, and who did it; how it was in between; what set a field
+  {DOCKET} order history --data {DATA} {ORDER}
+  {DOCKET} order get --data {DATA} {ORDER} --at-revision 0
+  {DOCKET} order diff --data {DATA} {ORDER} 0
+  {DOCKET} order why --data {DATA} {ORDER} /status
+
+  # is what you read true? the log's checksums, and every view against the log
   {DOCKET} eventstore verify --data {DATA}
+  {DOCKET} reconcile run --data {DATA}
 
 The whole API is described in {BASE}/openapi.json
 `)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,11 +16,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/ncruces/go-sqlite3"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/docket-orders/docket/eventstore/sqlite"
@@ -43,6 +46,9 @@ const excerpt = "../../importer/excerpt/online-retail-excerpt.csv"
 //	                             one request to it; the answer is stdout
 //	newer FILE                   makes a database of it that a later docket wrote
 //	damage FILE OLD NEW          replaces text in a file by text as long
+//	status N COMMAND...          runs a command that must end with this status
+//	sql FILE STATEMENTS          what another program does to a database; each
+//	                             must change something
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -58,6 +64,8 @@ func TestScripts(t *testing.T) {
 			"http":         scriptHTTP,
 			"newer":        makeNewer,
 			"damage":       damage,
+			"sql":          changeBySQL,
+			"status":       exitsWith,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -135,6 +143,38 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(name, changed, 0o600))
 }
 
+func changeBySQL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: sql FILE STATEMENT...")
+	}
+	conn, err := sqlite3.OpenFlags(ts.MkAbs(args[0]), sqlite3.OPEN_READWRITE)
+	ts.Check(err)
+	defer conn.Close()
+	for _, statement := range args[1:] {
+		ts.Check(conn.Exec(statement))
+		if conn.Changes() == 0 {
+			ts.Fatalf("%s: changes nothing", statement)
+		}
+	}
+}
+
+func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N COMMAND...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	var ended *exec.ExitError
+	if errors.As(err, &ended) {
+		got = strconv.Itoa(ended.ExitCode())
+	} else {
+		ts.Check(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("%s ended with status %s, want %s", args[1], got, args[0])
+	}
+}
+
 func TestExitStatus(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -172,7 +212,7 @@ func TestExitStatus(t *testing.T) {
 		"refused question":    {[]string{"order", "list", "--data", dir, "--sort", "total"}, exitFailed, "currency"},
 		"no docket there":     {[]string{"order", "list", "--data", filepath.Join(dir, "none")}, exitFailed, "there is no docket in the folder"},
 		"nobody answers":      {[]string{"order", "list", "--server", "http://127.0.0.1:1"}, exitFailed, "refused"},
-		"nothing to verify":   {[]string{"eventstore", "verify", "--data", filepath.Join(dir, "none")}, exitFailed, ""},
+		"nothing to verify":   {[]string{"eventstore", "verify", "--data", filepath.Join(dir, "none")}, exitFailed, "there is no docket in the folder"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

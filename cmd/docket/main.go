@@ -5,11 +5,12 @@
 // It promises that flags and environment are read here and nowhere else, into
 // one configuration that is checked before anything opens; that a command finds
 // the docket that runs on its folder and goes through its HTTP API; and that the
-// exit status means something: 0 done, 1 failed or refused, 2 wrong usage.
+// exit status means something: 0 done, 1 failed or refused, 2 wrong usage; of
+// reconcile 0 clean, 1 drift, 2 could not tell.
 //
 // Layout: config.go (every flag), app.go (the parts wired together, start and
 // stop), connect.go and client.go (how commands reach an app), and a file per
-// command.
+// command; words.go and report.go put answers into words.
 package main
 
 import (
@@ -19,6 +20,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // import --zone works on machines without zone files
 
@@ -37,6 +40,8 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitUnknown is of reconcile alone: neither right nor wrong was found.
+	exitUnknown = 2
 )
 
 // program is what a command needs beside its own flags.
@@ -68,22 +73,34 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 			status = int(code)
 		}
 	}()
-	parsed, err := parser.Parse(args)
+	parsed, err := parser.Parse(joinSort(args))
 	if err != nil {
 		fmt.Fprintf(stderr, "docket: %v\n", err)
 		fmt.Fprintln(stderr, `See "docket --help", or "docket COMMAND --help".`)
 		return exitUsage
 	}
 	p := &program{ctx: ctx, config: &c, stdout: stdout, stderr: stderr}
-	switch err := parsed.Run(p); {
-	case err == nil:
+	err = parsed.Run(p)
+	if err == nil {
 		return exitDone
-	case errors.Is(err, errReported):
-		return exitFailed
-	default:
-		fmt.Fprintf(stderr, "docket: %v\n", err)
-		return exitFailed
 	}
+	if !errors.Is(err, errReported) {
+		fmt.Fprintf(stderr, "docket: %v\n", err)
+	}
+	if errors.As(err, new(undecided)) {
+		return exitUnknown
+	}
+	return exitFailed
+}
+
+// joinSort lets a sort with a minus stand apart from its flag, where it would
+// be taken for flags: --sort -total.
+func joinSort(args []string) []string {
+	i := slices.Index(args, "--sort")
+	if i < 0 || i+1 == len(args) || !strings.HasPrefix(args[i+1], "-") || strings.HasPrefix(args[i+1], "--") {
+		return args
+	}
+	return slices.Concat(args[:i], []string{"--sort=" + args[i+1]}, args[i+2:])
 }
 
 type exit int
@@ -95,4 +112,5 @@ const description = `An order system: commands in, events kept, views out.
 
 Commands find the docket that runs on the folder --data and go through its HTTP
 API; when none runs they open the folder themselves. Exit status: 0 done,
-1 failed or refused, 2 wrong usage.`
+1 failed or refused, 2 wrong usage; of reconcile run 0 clean, 1 drift found,
+2 could not tell.`

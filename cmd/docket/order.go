@@ -15,29 +15,22 @@ import (
 )
 
 type orderGroup struct {
-	Get  orderGet  `cmd:"" help:"Show one order."`
-	List orderList `cmd:"" help:"Find orders."`
+	Get     orderGet     `cmd:"" help:"Show one order, as it is or as it was."`
+	List    orderList    `cmd:"" help:"Find orders."`
+	History orderHistory `cmd:"" help:"Show what happened to an order, and who did it."`
+	Diff    orderDiff    `cmd:"" help:"Show what differs between two points of an order."`
+	Why     orderWhy     `cmd:"" help:"Show what set the fields of an order."`
 }
 
 type orderGet struct {
 	ID string `arg:"" help:"The order's id."`
+	cutFlags
 }
 
 // Run shows one order; with --json the body of the API.
 func (c *orderGet) Run(p *program) error {
-	docket, err := p.connect(false)
-	if err != nil {
-		return err
-	}
 	var o view.Order
-	body, err := docket.get(p.ctx, "/v1/orders/"+url.PathEscape(c.ID), &o)
-	if err := docket.and(err); err != nil {
-		return err
-	}
-	if p.config.JSON {
-		return writeBody(p.stdout, body)
-	}
-	return writeOrder(p.stdout, o)
+	return p.asked(orderPath(c.ID, "", c.parameters()), &o, func(w io.Writer) error { return writeOrder(w, o) })
 }
 
 // orderList has a flag per parameter of GET /v1/orders, under its name there.
@@ -72,19 +65,8 @@ type orderList struct {
 // Run lists a page; with --json the body of the API. What the filters may be is
 // the API's to say.
 func (c *orderList) Run(p *program) error {
-	docket, err := p.connect(false)
-	if err != nil {
-		return err
-	}
 	var page httpapi.ListAnswer
-	body, err := docket.get(p.ctx, "/v1/orders?"+c.parameters().Encode(), &page)
-	if err := docket.and(err); err != nil {
-		return err
-	}
-	if p.config.JSON {
-		return writeBody(p.stdout, body)
-	}
-	return writeList(p.stdout, page)
+	return p.asked("/v1/orders?"+c.parameters().Encode(), &page, func(w io.Writer) error { return writeList(w, page) })
 }
 
 func (c *orderList) parameters() url.Values {

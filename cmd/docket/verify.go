@@ -38,6 +38,9 @@ type verifiedFinding struct {
 
 // Run reads the whole log; what it finds is an exit status of 1.
 func (c *verifyCommand) Run(p *program) error {
+	if err := p.requireLog(); err != nil {
+		return err
+	}
 	if c.AcceptLoss {
 		if err := p.acceptLoss(); err != nil {
 			return err
