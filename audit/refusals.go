@@ -54,7 +54,8 @@ type RefusalOptions struct {
 	// 60 each. What is beyond is only counted.
 	PerMinute, Burst int
 	// Callers is how many callers are remembered; 0: 10,000. Who was not heard
-	// of for longest is forgotten, with the count of what was not recorded.
+	// of for longest is forgotten, with the count of what was not recorded; the
+	// end of the process forgets all.
 	Callers int
 }
 

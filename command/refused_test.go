@@ -3,12 +3,14 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/google/uuid"
 )
 
 // told keeps what Handle tells.
@@ -149,4 +151,51 @@ func TestTellingHoldsNoTurn(t *testing.T) {
 	if n := len(w.records("1")); n != 2 {
 		t.Errorf("%d events", n)
 	}
+}
+
+// TestToldRevisionIsTheOneDecidedOn: while others change the order, what is told
+// agrees with what is answered.
+func TestToldRevisionIsTheOneDecidedOn(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, w *world) {
+		var k told
+		with := func(o *Options) { o.Refused = k.tell }
+		one, two := w.orders(with), w.orders(with)
+		must(t, one, "1", place(), key("place"))
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		answered := map[uuid.UUID]eventstore.Expected{}
+		for i, o := range []*Orders{one, two, one, two} {
+			wg.Go(func() {
+				for n := range 30 {
+					req := key(fmt.Sprintf("%d/%d", i, n))
+					if n%2 == 0 {
+						if _, err := insist(o, "1", tags(fmt.Sprintf("t%d-%d", i, n)), req); err != nil {
+							t.Error(err)
+						}
+						continue
+					}
+					never := eventstore.At(1_000_000)
+					req.IfMatch = &never
+					_, err := o.Handle(ctx(), "1", tags("x"), req)
+					var p *PreconditionError
+					if !errors.As(err, &p) {
+						t.Error(err)
+						continue
+					}
+					mu.Lock()
+					answered[req.CommandID] = p.Current
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		if len(k.all) != 60 || len(answered) != 60 {
+			t.Fatalf("told %d, answered %d", len(k.all), len(answered))
+		}
+		for _, r := range k.all {
+			if answered[r.CommandID] != eventstore.At(r.Revision) {
+				t.Errorf("answered revision %s, told %+v", answered[r.CommandID], r)
+			}
+		}
+	})
 }

@@ -1,6 +1,6 @@
 // Package httpapi is docket's HTTP contract: it decodes strictly, authenticates,
-// hands over to command, query and projections, and turns what they answer into
-// JSON. It holds no rule about orders.
+// hands over to command, query, audit, projections and reconcile, and turns what
+// they answer into JSON. It holds no rule about orders.
 //
 // It promises: every error is application/problem+json with a stable code; what
 // is malformed is a 4xx that names the place, never a 5xx and never a panic; a
@@ -13,7 +13,7 @@
 // cmd mounts the handler of New; nothing else calls this package.
 //
 // Layout: server.go (options, dispatch), routes.go (the table), commands.go,
-// adoptions.go, queries.go, operations.go (handlers), decode.go (bodies),
-// params.go (query parameters and headers), problem.go (errors), auth.go,
+// adoptions.go, queries.go, history.go, operations.go, reconciliations.go
+// (handlers), decode.go (bodies), params.go (query parameters and headers), problem.go (errors), auth.go,
 // middleware.go (trace, log, metrics, recovery), openapi.go (the document).
 package httpapi

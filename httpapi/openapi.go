@@ -28,7 +28,7 @@ var headerDocs = map[string]string{
 	"Idempotency-Key":   "1 to 255 visible ASCII characters. The same key with the same request has one effect and the same answer; without one the server makes a key and answers it.",
 	"If-Match":          `ETag of the order, "17" or "17.g3" (the revision counts), or *.`,
 	"If-None-Match":     "ETag of an earlier answer; 304 when it is still the same.",
-	"Prefer":            "Commands: return=representation. Reads: wait=SECONDS, how long to wait for the Consistency-Token.",
+	"Prefer":            "Commands: return=representation. Reads: wait=SECONDS, how long to wait for the Consistency-Token. Reconciliations: wait=SECONDS, how long to wait for the end.",
 	"Consistency-Token": "Of a command's answer: the read sees that write, or says that it is not there yet.",
 }
 

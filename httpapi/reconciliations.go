@@ -68,7 +68,6 @@ func (s *server) startReconciliation(w http.ResponseWriter, r *request) error {
 		defer enough.Stop()
 		select {
 		case <-run.ended:
-			w.Header().Set("Preference-Applied", "wait")
 		case <-enough.C:
 		case <-r.Context().Done():
 			return r.Context().Err()
@@ -81,6 +80,9 @@ func (s *server) startReconciliation(w http.ResponseWriter, r *request) error {
 		}
 		if run.err != nil {
 			return run.err
+		}
+		if prefer.waits {
+			w.Header().Set("Preference-Applied", "wait")
 		}
 	default:
 	}

@@ -83,13 +83,13 @@ var listParams = []param{
 	{name: "total", kind: boolean, doc: "false leaves the total out."},
 }
 
-// cutParams look at an order as it was. The answer to a question about the past
-// never changes.
+// cutParams look at an order as it was. What was known then never changes; what
+// was true then may, as more becomes known.
 var cutParams = []param{
-	{name: "asOf", kind: moment, doc: "What was known then: everything recorded up to and including this instant."},
-	{name: "atRevision", kind: integer, min: 0, max: 1<<63 - 2, doc: "What was known at this revision."},
-	{name: "atPosition", kind: place, doc: "What was known at this position of the log. At most one of asOf, atRevision and atPosition."},
-	{name: "effectiveAt", kind: moment, doc: "What was true then, of what was known: business time up to and including this instant, alone or beside one of the others."},
+	{name: "asOf", kind: moment, doc: "What was known then: everything recorded up to and including this instant. What is recorded later never changes the answer."},
+	{name: "atRevision", kind: integer, min: 0, max: 1<<63 - 2, doc: "What was known at this revision; never changes either."},
+	{name: "atPosition", kind: place, doc: "What was known at this position of the log; never changes either. At most one of asOf, atRevision and atPosition."},
+	{name: "effectiveAt", kind: moment, doc: "What was true then, of what was known: business time up to and including this instant. Alone it is of all that is known now, and may change as more becomes known; beside one of the others it never does."},
 }
 
 var cutCodes = []string{
