@@ -1,6 +1,18 @@
 // Package systemtest runs the real program as a user does: it builds docket,
 // starts it, talks HTTP to it, kills it, and starts it again. It is a module of
 // its own so that what such tests need stays out of the product's go.mod.
+//
+// docket_test.go starts and kills the program, client_test.go talks to it and
+// loses answers. model_test.go says what a history of answers may look like;
+// anomalies_test.go shows that faulty ones are told, search_test.go keeps the
+// search short, shortcuts_test.go shows that it finds the same;
+// linearizable_test.go makes histories of the real program. killed_test.go kills
+// everything that writes at once: load_test.go is the clients, foreign_test.go
+// another program that changes the views.
+//
+// Environment: DOCKET_HISTORIES and DOCKET_KILLS (how many; a few when not set),
+// DOCKET_SEED (repeats choices, not the timing), DOCKET_OUTPUT (folder for what a
+// failure leaves behind).
 package systemtest
 
 import (
@@ -8,12 +20,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -38,12 +51,45 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// setting is a number of the environment.
+func setting(t *testing.T, name string, otherwise int64) int64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// seed is what the choices of a test are made from.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	return uint64(setting(t, "DOCKET_SEED", time.Now().UnixNano()%1e9))
+}
+
+// leaveBehind names a file for somebody to look at after a failure.
+func leaveBehind(t *testing.T, name string) string {
+	t.Helper()
+	dir := os.Getenv("DOCKET_OUTPUT")
+	if dir == "" {
+		dir = filepath.Join(os.TempDir(), "docket-systemtest-output")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
+
 // server is a running docket.
 type server struct {
 	cmd  *exec.Cmd
 	base string
 	key  string
-	log  *bytes.Buffer
+	log  *bytes.Buffer // complete once the process is gone
 	done chan error
 }
 
@@ -52,7 +98,7 @@ type server struct {
 func start(t *testing.T, data string) *server {
 	t.Helper()
 	s := &server{log: &bytes.Buffer{}, done: make(chan error, 1)}
-	s.cmd = exec.Command(binary, "serve", "--data", data, "--listen", "127.0.0.1:0")
+	s.cmd = exec.Command(binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "warn")
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -60,8 +106,10 @@ func start(t *testing.T, data string) *server {
 	go func() { s.done <- s.cmd.Wait() }()
 	t.Cleanup(s.kill)
 
+	probe := http.Client{Transport: network(), Timeout: time.Second}
+	defer probe.CloseIdleConnections()
 	deadline := time.Now().Add(60 * time.Second)
-	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+	for tick := time.NewTicker(5 * time.Millisecond); ; <-tick.C {
 		if time.Now().After(deadline) {
 			s.kill()
 			t.Fatalf("docket serve is not ready:\n%s", s.log)
@@ -82,7 +130,7 @@ func start(t *testing.T, data string) *server {
 			continue
 		}
 		s.base, s.key = "http://"+strings.TrimPrefix(about.Address, "http://"), about.Key
-		resp, err := http.Get(s.base + "/readyz")
+		resp, err := probe.Get(s.base + "/readyz")
 		if err != nil {
 			continue
 		}
@@ -100,39 +148,89 @@ func (s *server) kill() {
 	s.done <- err
 }
 
-// call sends a request; err means that no answer came.
-func (s *server) call(ctx context.Context, method, path, key string, body any) (int, http.Header, []byte, error) {
-	var in io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
+// caughtUp returns when the views hold what is in the log at the call.
+func (s *server) caughtUp(ctx context.Context, through http.RoundTripper) error {
+	for {
+		got, err := s.do(ctx, through, request{method: "GET", path: "/v1/projections", prefer: "wait=20"})
 		if err != nil {
-			return 0, nil, nil, err
+			return err
 		}
-		in = bytes.NewReader(text)
+		if got.status != http.StatusOK {
+			return fmt.Errorf("GET /v1/projections: %d %s", got.status, got.body)
+		}
+		if got.header.Get("Preference-Applied") == "wait" {
+			return nil
+		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, s.base+path, in)
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+s.key)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if key != "" {
-		req.Header.Set("Idempotency-Key", key)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, resp.Header, text, err
+}
+
+// ran is a command of the program that has ended.
+type ran struct {
+	status         int // -1: it was killed, or never started
+	stdout, stderr string
 }
 
 // docket runs one command of the program to its end.
-func docket(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	out, err := exec.Command(binary, args...).CombinedOutput()
-	return string(out), err
+func docket(ctx context.Context, args ...string) ran {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		return ran{status: -1, stderr: err.Error()}
+	}
+	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// site is a folder with a docket that is killed and started again while others
+// talk to it.
+type site struct {
+	t    *testing.T
+	data string
+
+	mu      sync.Mutex
+	running *server
+	up      chan struct{} // closed while running is there
+}
+
+// newSite starts a docket over a new folder.
+func newSite(t *testing.T) *site {
+	w := &site{t: t, data: t.TempDir(), up: make(chan struct{})}
+	w.start()
+	return w
+}
+
+// start is for the goroutine of the test.
+func (w *site) start() {
+	w.t.Helper()
+	s := start(w.t, w.data)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running = s
+	close(w.up)
+}
+
+// kill is kill -9.
+func (w *site) kill() {
+	w.mu.Lock()
+	s := w.running
+	w.running, w.up = nil, make(chan struct{})
+	w.mu.Unlock()
+	s.kill()
+}
+
+// server waits until one runs; nil: ctx ended first.
+func (w *site) server(ctx context.Context) *server {
+	for {
+		w.mu.Lock()
+		s, up := w.running, w.up
+		w.mu.Unlock()
+		if s != nil {
+			return s
+		}
+		select {
+		case <-up:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

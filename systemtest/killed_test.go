@@ -1,0 +1,336 @@
+package systemtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const (
+	loadClients = 6
+	// checkEvery so many kills everything that was told since is looked at.
+	checkEvery = 3
+)
+
+// TestKilledUnderLoad kills docket with kill -9 again and again while clients
+// write and read over HTTP, an import runs, the views are compared and repaired,
+// and another program makes differences in them. Every acknowledged command must
+// be there once, with the answer that was given; repeating a command whose
+// answer never came must have one effect; imports must go on to the same end;
+// the log must verify; and the views must be found equal to the log, except for
+// what the other program did, which must be repaired.
+func TestKilledUnderLoad(t *testing.T) {
+	kills, seed := int(setting(t, "DOCKET_KILLS", 8)), seed(t)
+	t.Logf("%d kills, DOCKET_SEED=%d", kills, seed)
+	began := time.Now()
+	c := newCampaign(t, seed)
+	for n := 1; n <= kills; n++ {
+		c.round(n)
+		t.Logf("kill %d after %v: %v", n, time.Since(began).Round(time.Millisecond), c)
+		if n%checkEvery == 0 || n == kills {
+			c.check(n)
+		}
+	}
+	c.everything()
+	t.Logf("%d kills in %v: %v", kills, time.Since(began).Round(time.Millisecond), c)
+	if c.planted > 0 && c.repaired.Load() == 0 {
+		t.Errorf("%d differences were planted, none was repaired", c.planted)
+	}
+}
+
+// campaign is what lives through all kills.
+type campaign struct {
+	*site
+	*ledger
+	t   *testing.T
+	rng *rand.Rand
+
+	checked  int // acknowledged commands that were looked at
+	planted  int
+	mending  int // kills while something was being repaired
+	imports  imports
+	runs     atomic.Int64 // of reconciliation, that ended
+	repaired atomic.Int64
+	// foreign: somebody changed the views, and they were not found clean since.
+	foreign atomic.Bool
+}
+
+func newCampaign(t *testing.T, seed uint64) *campaign {
+	under := network()
+	t.Cleanup(under.CloseIdleConnections)
+	c := &campaign{
+		site: newSite(t), ledger: &ledger{t: t, network: under}, t: t, rng: rand.New(rand.NewPCG(seed, 0)),
+	}
+	c.imports.dir = t.TempDir()
+	return c
+}
+
+func (c *campaign) String() string {
+	return fmt.Sprintf("%d commands acknowledged, %d repeated at once, %d refused, %d read with their token; %d imports ended; %d reconciliations ended, %d differences planted, %d repaired, %d kills meanwhile",
+		len(c.acknowledged), c.repeated, c.refused, c.read, c.imports.ended, c.runs.Load(), c.planted, c.repaired.Load(), c.mending)
+}
+
+// round is load, a kill at some moment in it, and a new start. Between every
+// other two checks the views are changed from outside in each round, while
+// docket runs or while it is down; half of these kills wait until something is
+// being repaired.
+func (c *campaign) round(n int) {
+	ctx, cancel := context.WithCancel(c.t.Context())
+	defer cancel()
+	s := c.server(ctx)
+	var working sync.WaitGroup
+	defer working.Wait()
+	enough := c.await(40 + c.rng.IntN(200))
+	for k := range loadClients {
+		client := &loadClient{
+			ledger: c.ledger, name: fmt.Sprintf("r%d-c%d", n, k), s: s, rng: rand.New(rand.NewPCG(c.rng.Uint64(), uint64(k))),
+		}
+		working.Go(func() { client.work(ctx, fmt.Sprintf("r%d-c0-0", n)) })
+	}
+	working.Go(func() { c.importAll(ctx, s) })
+	working.Go(func() { c.repairAll(ctx, s) })
+
+	changed, down, mends := (n-1)/checkEvery%2 == 1, c.rng.IntN(3) == 0, c.rng.IntN(2) == 0
+	if changed && !down {
+		c.plant()
+	}
+	select {
+	case <-enough:
+	case <-time.After(time.Minute):
+		c.t.Errorf("round %d: too little was acknowledged in a minute", n)
+	}
+	if changed && !down && mends {
+		c.awaitRepair(ctx, s)
+	} else {
+		<-time.After(time.Duration(c.rng.Int64N(int64(300 * time.Millisecond))))
+	}
+	c.site.kill()
+	cancel()
+	working.Wait()
+	if changed && down {
+		c.plant()
+	}
+	c.site.start()
+}
+
+// awaitRepair returns when something is being repaired, or was long ago.
+func (c *campaign) awaitRepair(ctx context.Context, s *server) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		got, err := s.do(ctx, c.network, request{method: "GET", path: "/v1/reconciliations?limit=1"})
+		var runs struct {
+			Items []struct{ Progress struct{ Phase string } }
+		}
+		if err != nil || json.Unmarshal(got.body, &runs) != nil {
+			return
+		}
+		if len(runs.Items) > 0 && runs.Items[0].Progress.Phase == "repairing" {
+			c.mending++
+			return
+		}
+	}
+}
+
+// plant lets another program change the views.
+func (c *campaign) plant() {
+	c.foreign.Store(true)
+	planted, err := plant(c.data, c.rng, 1+c.rng.IntN(30))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.planted += len(planted)
+}
+
+// importAll imports file after file until docket is gone.
+func (c *campaign) importAll(ctx context.Context, s *server) {
+	for ctx.Err() == nil {
+		if c.imports.next(ctx, c.t, s).status != 0 {
+			return
+		}
+	}
+}
+
+// repairAll compares and repairs until docket is gone. Only what was changed
+// from outside may differ.
+func (c *campaign) repairAll(ctx context.Context, s *server) {
+	for ctx.Err() == nil {
+		before := c.foreign.Load()
+		ran := c.reconcile(ctx, s, "--repair")
+		if ran.status == 1 && !before && !c.foreign.Load() {
+			c.t.Errorf("healthy views were reported:\n%s%s", ran.stdout, ran.stderr)
+		}
+		if ran.status < 0 || ran.status > 1 {
+			return
+		}
+	}
+}
+
+// reconcile is docket reconcile run, through the running docket.
+func (c *campaign) reconcile(ctx context.Context, s *server, flags ...string) ran {
+	run := docket(ctx, append([]string{"reconcile", "run", "--json", "--server", s.base, "--key", s.key}, flags...)...)
+	var report struct{ Repaired int64 }
+	if run.status == 0 || run.status == 1 {
+		if err := json.Unmarshal([]byte(run.stdout), &report); err != nil {
+			c.t.Errorf("the report of a reconciliation: %v: %s", err, run.stdout)
+		}
+		c.repaired.Add(report.Repaired)
+		c.runs.Add(1)
+	}
+	return run
+}
+
+// check looks at everything that was told since the last time, with nobody
+// else there.
+func (c *campaign) check(round int) {
+	ctx := c.t.Context()
+	s := c.server(ctx)
+	if ran := c.imports.next(ctx, c.t, s); ran.status != 0 {
+		c.t.Errorf("after kill %d: the import does not go on: %s", round, ran.stderr)
+	}
+	for _, a := range c.unanswered {
+		c.settle(ctx, s, a)
+	}
+	c.unanswered = nil
+	since := c.acknowledged[c.checked:]
+	c.checked = len(c.acknowledged)
+	for _, a := range since {
+		if err := c.repeat(ctx, s, a); err != nil {
+			c.t.Errorf("after kill %d: %s %s again: %v", round, a.path, a.key, err)
+		}
+	}
+	if err := s.caughtUp(ctx, c.network); err != nil {
+		c.t.Fatal(err)
+	}
+	if c.foreign.Load() {
+		if ran := c.reconcile(ctx, s, "--repair"); ran.status < 0 || ran.status > 1 {
+			c.t.Errorf("after kill %d: repair ended with %d:\n%s%s", round, ran.status, ran.stdout, ran.stderr)
+		}
+	}
+	if ran := c.reconcile(ctx, s); ran.status != 0 {
+		c.t.Errorf("after kill %d: reconcile ended with %d:\n%s%s", round, ran.status, ran.stdout, ran.stderr)
+	} else {
+		c.foreign.Store(false)
+	}
+	c.shown(ctx, s, since)
+	if ran := docket(ctx, "eventstore", "verify", "--data", c.data); ran.status != 0 {
+		c.t.Errorf("after kill %d: verify ended with %d:\n%s%s", round, ran.status, ran.stdout, ran.stderr)
+	}
+}
+
+// settle repeats a command that had no answer: it has one effect, whether the
+// first attempt had it or not, or is refused.
+func (c *campaign) settle(ctx context.Context, s *server, a acknowledged) {
+	got, ok := c.send(ctx, s, a.order, a.request)
+	if got.status == 0 || got.status >= 500 {
+		c.t.Errorf("%s %s: still no answer: %d %s", a.path, a.key, got.status, got.body)
+	}
+	again, err := s.do(ctx, c.network, a.request)
+	if err != nil || again.status != got.status || ok && string(again.body) != string(got.body) {
+		c.t.Errorf("%s %s: unanswered at first, then %d %s, then %d %s (%v)", a.path, a.key, got.status, got.body, again.status, again.body, err)
+	}
+}
+
+// shown looks for what was acknowledged in the views: each order is at its last
+// revision or later, and shows each note once.
+func (c *campaign) shown(ctx context.Context, s *server, since []acknowledged) {
+	orders := map[string][]acknowledged{}
+	for _, a := range since {
+		orders[a.order] = append(orders[a.order], a)
+	}
+	for id, told := range orders {
+		got, err := s.do(ctx, c.network, request{method: "GET", path: "/v1/orders/" + id})
+		var doc orderAnswer
+		if err != nil || json.Unmarshal(got.body, &doc) != nil || got.header.Get("Read-Source") == "log" {
+			c.t.Errorf("order %s: %v %d %s", id, err, got.status, got.body)
+			continue
+		}
+		times := map[string]int{}
+		for _, note := range doc.Notes {
+			times[note.Text]++
+		}
+		for _, a := range told {
+			text, isNote := a.body.(map[string]any)["text"].(string)
+			if doc.Revision < a.answer.Revision || isNote && times[text] != 1 {
+				c.t.Errorf("order %s at revision %d shows %q %d times; acknowledged at %d", id, doc.Revision, text, times[text], a.answer.Revision)
+			}
+		}
+	}
+}
+
+// everything repeats every command of the whole campaign, and counts the orders
+// of all imports.
+func (c *campaign) everything() {
+	ctx := c.t.Context()
+	s := c.server(ctx)
+	for _, a := range c.acknowledged {
+		if err := c.repeat(ctx, s, a); err != nil {
+			c.t.Errorf("at the end: %s %s again: %v", a.path, a.key, err)
+		}
+	}
+	got, err := s.do(ctx, c.network, request{method: "GET", path: "/v1/orders?limit=1&" + url.Values{"source": {"online-retail"}}.Encode()})
+	var list struct{ Total int }
+	if err != nil || json.Unmarshal(got.body, &list) != nil || list.Total != c.imports.orders {
+		c.t.Errorf("%d orders were imported, the views show %d (%d %v)", c.imports.orders, list.Total, got.status, err)
+	}
+}
+
+// imports are files of orders, one after the other. Each is the excerpt of real
+// invoices that belongs to docket, under numbers of its own.
+type imports struct {
+	dir    string
+	file   string // the one that is imported now, until it is there completely
+	ended  int
+	orders int // in files that are there completely
+	inFile int // orders in the one that is imported now
+}
+
+// next goes on with the file that is imported now, or begins one.
+func (i *imports) next(ctx context.Context, t *testing.T, s *server) ran {
+	if i.file == "" {
+		if err := i.makeFile(); err != nil {
+			t.Error(err)
+			return ran{status: -1}
+		}
+	}
+	run := docket(ctx, "import", "online-retail", "--file", i.file, "--server", s.base, "--key", s.key)
+	if run.status == 0 {
+		i.ended++
+		i.orders += i.inFile
+		i.file = ""
+	}
+	return run
+}
+
+func (i *imports) makeFile() error {
+	text, err := os.ReadFile("../importer/excerpt/online-retail-excerpt.csv")
+	if err != nil {
+		return err
+	}
+	rows, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
+	if err != nil {
+		return err
+	}
+	invoices := map[string]bool{}
+	for _, row := range rows[1:] {
+		row[0] += fmt.Sprintf(".%d", i.ended)
+		invoices[row[0]] = true
+	}
+	var out strings.Builder
+	if err := csv.NewWriter(&out).WriteAll(rows); err != nil {
+		return err
+	}
+	i.file, i.inFile = filepath.Join(i.dir, fmt.Sprintf("invoices-%d.csv", i.ended)), len(invoices)
+	return os.WriteFile(i.file, []byte(out.String()), 0o644)
+}
