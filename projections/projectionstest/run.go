@@ -61,6 +61,13 @@ func Run(t *testing.T, open Open) {
 		{"customers", customers},
 		{"stats", statistics},
 		{"page, total and facets are of one instant", oneInstant},
+		{"what is healthy is the same", inspectHealthy},
+		{"what differs is shown", inspectDifferences},
+		{"ids of everything that is kept", listIDs},
+		{"figures are those of the documents", figuresFollow},
+		{"an order is replaced whatever is kept", replaces},
+		{"a recount follows the contributions", recounts},
+		{"inspection beside the feeder", besideTheFeeder},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}

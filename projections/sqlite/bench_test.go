@@ -237,3 +237,56 @@ func percentile(b *testing.B, ask func()) {
 	slices.Sort(times)
 	b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
 }
+
+// BenchmarkInspect looks at 20,000 healthy documents of a real shop's size.
+func BenchmarkInspect(b *testing.B) {
+	docs := spread(20_000)
+	all := changes(docs)
+	s := openStore(b)
+	write(b, s, all)
+	b.ReportAllocs()
+	for b.Loop() {
+		for batch := range slices.Chunk(all, batchSize) {
+			kept, err := s.Inspect(b.Context(), batch)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for i := range kept {
+				if !kept[i].Same {
+					b.Fatalf("%s: %+v", batch[i].Order.ID, kept[i])
+				}
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(docs)), "µs/doc")
+}
+
+// BenchmarkRecount counts 20,000 healthy documents again.
+func BenchmarkRecount(b *testing.B) {
+	docs := spread(20_000)
+	s := openStore(b)
+	write(b, s, changes(docs))
+	b.ReportAllocs()
+	for b.Loop() {
+		if changed, err := s.Recount(b.Context()); changed != 0 || err != nil {
+			b.Fatal(changed, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(docs)), "µs/doc")
+}
+
+// BenchmarkFigures walks the figures of 20,000 documents.
+func BenchmarkFigures(b *testing.B) {
+	docs := spread(20_000)
+	s := openStore(b)
+	write(b, s, changes(docs))
+	b.ReportAllocs()
+	figures := 0
+	for b.Loop() {
+		if _, err := s.Figures(b.Context(), func(projections.Figure) error { figures++; return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(figures)/float64(b.N), "figures")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(docs)), "µs/doc")
+}

@@ -15,26 +15,43 @@ import (
 	"github.com/ncruces/go-sqlite3"
 )
 
-// Inspect implements projections.Inspector. All answers are of one instant.
+// Inspect implements projections.Inspector. All answers are of one instant, but
+// for the full text, of which it may be a little older: see textCheck.
 //
 // What is compared is bytes and columns; only where they differ is anything
-// decoded. A document in other bytes that is equal as JSON is the same. Of the
-// full text what is compared is the hash of the text it was written with, and
-// the number of words under the order's row: other words of the same number,
-// put there by somebody who left the hash alone, are not seen.
+// decoded. A document in other bytes that is equal as JSON is the same.
 func (s *Store) Inspect(ctx context.Context, want []projections.Change) ([]projections.Kept, error) {
+	all := make([]inspection, len(want))
+	for k := range all {
+		all[k].encode(&want[k])
+	}
 	out := make([]projections.Kept, len(want))
-	err := s.read(ctx, func(c *conn) error {
-		shapes := map[shape]int64{}
-		for k := range want {
-			i := inspection{conn: c, shapes: shapes}
-			var err error
-			if out[k], err = i.order(&want[k]); err != nil {
-				return fmt.Errorf("order %s: %w", want[k].Order.ID, err)
+	version, err := s.foreignVersion(ctx)
+	if err == nil {
+		err = s.read(ctx, func(c *conn) error {
+			shapes, texts := map[shape]int64{}, make([]textOf, 0, len(all))
+			for k := range all {
+				i := &all[k]
+				if err := i.look(c, shapes); err != nil {
+					return fmt.Errorf("order %s: %w", i.want.id, err)
+				}
+				if i.found {
+					texts = append(texts, textOf{i.n, i.want.words})
+				}
 			}
-		}
-		return nil
-	})
+			wrong, err := s.text.wrong(c, version, texts)
+			if err != nil {
+				return fmt.Errorf("full text: %w", err)
+			}
+			for k := range all {
+				if all[k].found && wrong[all[k].n] {
+					all[k].rows = append(all[k].rows, "full text: not the words of the order")
+				}
+				out[k] = all[k].kept(&want[k])
+			}
+			return nil
+		})
+	}
 	if err != nil {
 		return nil, wrap(err, "inspect %d orders", len(want))
 	}
@@ -54,11 +71,11 @@ func (s *Store) IDs(ctx context.Context, after string, limit int) (ids []string,
 
 // inspection holds what is kept of one order against what should be.
 type inspection struct {
-	*conn
-	shapes map[shape]int64 // ids by shape; 0: there is no such row
+	want    row
+	refused error // Write would keep nothing
 
-	want  row
-	n     int64    // of the row in orders; 0: there is none
+	found bool
+	n     int64    // of the row in orders
 	shape int64    // that it points to
 	rows  []string // as in projections.Kept
 	// What is kept where it is not, byte for byte, what should be.
@@ -67,69 +84,70 @@ type inspection struct {
 	problems               []string // why what is kept cannot be read
 }
 
-func (i *inspection) order(change *projections.Change) (k projections.Kept, err error) {
-	if err := i.want.encode(change); err != nil {
-		// Write would keep nothing of it.
+func (i *inspection) encode(change *projections.Change) {
+	if i.refused = i.want.encode(change); i.refused != nil {
 		i.want = row{id: change.Order.ID}
-		i.rows = append(i.rows, fmt.Sprintf("document: kept, although it is refused: %v", err))
-		k.Same = true
 	}
-	if err := i.columns(); err != nil || i.n == 0 {
-		k.Same = k.Same && err == nil
-		return k, err
+}
+
+// look compares the rows of the order.
+func (i *inspection) look(c *conn, shapes map[shape]int64) error {
+	if err := i.columns(c); err != nil || !i.found {
+		return err
 	}
-	if err := errors.Join(i.shapeRow(), i.skuRows()); err != nil {
-		return k, err
+	return errors.Join(i.shapeRow(c, shapes), i.skuRows(c))
+}
+
+// kept is the answer.
+func (i *inspection) kept(change *projections.Change) projections.Kept {
+	if !i.found {
+		return projections.Kept{Same: i.refused != nil}
 	}
-	k.Found = true
-	sameDocument := i.same(i.document, i.want.document)
-	sameContribution := i.same(i.contribution, i.want.contribution)
+	k := projections.Kept{Found: true}
+	if i.refused != nil {
+		i.rows = append(i.rows, "document: kept, although it is refused: "+i.refused.Error())
+	}
+	sameDocument := i.document == nil || sameJSON(i.document, i.want.document)
+	sameContribution := i.contribution == nil || sameJSON(i.contribution, i.want.contribution)
 	if sameDocument && sameContribution && len(i.rows)+len(i.problems) == 0 {
 		k.Same = true
-		return k, nil
+		return k
 	}
-	k.Same = false
 	i.read(i.document, i.want.document, &k.Document, "document")
 	i.read(i.contribution, i.want.contribution, &k.Contribution, "contribution")
-	k.Unreadable = strings.Join(i.problems, "; ")
+	k.Unreadable, k.NoDocument = strings.Join(i.problems, "; "), i.torn
 	if k.Document.Revision == change.Order.Revision {
 		k.Rows = i.rows
 	}
-	return k, nil
+	return k
 }
 
 // compared names the columns that columns compares, in the order it asks for
 // them.
 var compared = [...]string{"revision", "placed", "updated", "delivered", "total", "number", "customer", "words", "skus"}
 
-// columns compares the row in orders, and those of the same n in docs and in
-// the full text.
-func (i *inspection) columns() error {
+// columns compares the row in orders, and that of the same n in docs.
+func (i *inspection) columns(c *conn) error {
 	w := &i.want
 	want := [len(compared)]any{w.revision, w.placed, w.updated, w.delivered, w.total, w.number, w.customer, w.wordsHash, w.skusJSON}
-	return i.each(`SELECT o.revision, o.placed, o.updated, o.delivered, o.total, o.number, o.customer, o.words, d.skus,
-			o.n, o.shape, z.sz, d.contribution, d.document
-		FROM orders o LEFT JOIN docs d ON d.n = o.n LEFT JOIN fts_docsize z ON z.id = o.n WHERE o.id = ?`, []any{w.id}, func(r *sqlite3.Stmt) error {
-		i.n, i.shape = r.ColumnInt64(9), r.ColumnInt64(10)
-		for c, want := range want {
-			if kept := value(r, c); kept != want {
-				i.differs(compared[c], kept, want)
+	return c.each(`SELECT o.revision, o.placed, o.updated, o.delivered, o.total, o.number, o.customer, o.words, d.skus,
+			o.n, o.shape, d.contribution, d.document
+		FROM orders o LEFT JOIN docs d ON d.n = o.n WHERE o.id = ?`, []any{w.id}, func(r *sqlite3.Stmt) error {
+		i.found, i.n, i.shape = true, r.ColumnInt64(9), r.ColumnInt64(10)
+		for column, want := range want {
+			if kept := value(r, column); kept != want {
+				i.differs(compared[column], kept, want)
 			}
 		}
-		if r.ColumnType(11) == sqlite3.NULL {
-			i.rows = append(i.rows, "full text: not indexed")
-		} else if kept, want := tokensIndexed(r.ColumnRawBlob(11)), tokens(w.words); kept != want {
-			i.differs("words indexed", kept, want)
-		}
-		if r.ColumnType(13) == sqlite3.NULL {
+		if r.ColumnType(12) == sqlite3.NULL {
 			i.torn = true
 			i.problems = append(i.problems, "there is no document")
 			return nil
 		}
-		if kept := r.ColumnRawBlob(12); !bytes.Equal(kept, w.contribution) {
+		if kept := r.ColumnRawBlob(11); !bytes.Equal(kept, w.contribution) {
 			i.contribution = append([]byte{}, kept...)
 		}
-		if kept := r.ColumnRawBlob(13); !bytes.Equal(kept, w.document) {
+		if kept := r.ColumnRawBlob(12); !bytes.Equal(kept, w.document) {
 			i.document = append([]byte{}, kept...)
 		}
 		return nil
@@ -160,49 +178,26 @@ func value(r *sqlite3.Stmt, column int) any {
 	return r.ColumnText(column)
 }
 
-// tokensIndexed reads the only number of a row of fts_docsize: seven bits a
-// byte, the highest first, the eighth bit set on all but the last.
-func tokensIndexed(size []byte) (n int64) {
-	for _, b := range size {
-		n = n<<7 | int64(b&0x7f)
-	}
-	return n
-}
-
-// tokens counts as FTS5's tokenizer ascii does.
-func tokens(words string) (n int64) {
-	inside := false
-	for k := range len(words) {
-		c := words[k]
-		token := c >= 0x80 || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if token && !inside {
-			n++
-		}
-		inside = token
-	}
-	return n
-}
-
 // shapeRow compares the row in shapes that the order points to.
-func (i *inspection) shapeRow() error {
-	id, known := i.shapes[i.want.shape]
+func (i *inspection) shapeRow(c *conn, shapes map[shape]int64) error {
+	id, known := shapes[i.want.shape]
 	if !known {
 		var err error
-		if id, err = i.number(findShape, i.want.shape.values()...); err != nil {
+		if id, err = c.number(findShape, i.want.shape.values()...); err != nil {
 			return err
 		}
-		i.shapes[i.want.shape] = id
+		shapes[i.want.shape] = id
 	}
 	if id == i.shape && id != 0 {
 		return nil
 	}
 	found := false
-	err := i.each(`SELECT `+shapeColumns+` FROM shapes WHERE id = ?`, []any{i.shape}, func(r *sqlite3.Stmt) error {
+	err := c.each(`SELECT `+shapeColumns+` FROM shapes WHERE id = ?`, []any{i.shape}, func(r *sqlite3.Stmt) error {
 		found = true
 		names := strings.Split(shapeColumns, ", ")
-		for c, want := range i.want.shape.values() {
-			if kept := value(r, c); kept != want {
-				i.differs(names[c]+" of its shape", kept, want)
+		for column, want := range i.want.shape.values() {
+			if kept := value(r, column); kept != want {
+				i.differs(names[column]+" of its shape", kept, want)
 			}
 		}
 		return nil
@@ -214,10 +209,10 @@ func (i *inspection) shapeRow() error {
 }
 
 // skuRows compares the rows in skus.
-func (i *inspection) skuRows() error {
+func (i *inspection) skuRows(c *conn) error {
 	var kept []string
 	same, k := true, 0
-	err := i.each(`SELECT sku FROM skus INDEXED BY skus_of WHERE n = ? ORDER BY sku`, []any{i.n}, func(r *sqlite3.Stmt) error {
+	err := c.each(`SELECT sku FROM skus INDEXED BY skus_of WHERE n = ? ORDER BY sku`, []any{i.n}, func(r *sqlite3.Stmt) error {
 		sku := r.ColumnText(0)
 		same = same && k < len(i.want.skus) && sku == i.want.skus[k]
 		kept, k = append(kept, sku), k+1
@@ -237,11 +232,6 @@ func (i *inspection) skuRows() error {
 		}
 	}
 	return nil
-}
-
-// same is for what columns noted: nil where the bytes are those wanted.
-func (i *inspection) same(kept, want []byte) bool {
-	return kept == nil || sameJSON(kept, want)
 }
 
 // read decodes what is kept.

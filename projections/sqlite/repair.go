@@ -43,28 +43,21 @@ func (s *Store) Replace(ctx context.Context, orderID string, change *projections
 	}), "replace order %s", orderID)
 }
 
-// remove takes an order out of everything. A contribution that cannot be read
-// is not taken off: nobody knows what was counted for it.
+// remove takes an order out of everything.
 func (w *writing) remove(orderID string) error {
 	var n int64
+	found := false
 	err := w.each(`SELECT o.n, o.shape, d.contribution FROM orders o LEFT JOIN docs d ON d.n = o.n WHERE o.id = ?`, []any{orderID}, func(r *sqlite3.Stmt) error {
-		n = r.ColumnInt64(0)
+		found, n = true, r.ColumnInt64(0)
 		w.deltas.orders(r.ColumnInt64(1), -1)
-		var kept projections.Contribution
-		if json.Unmarshal(r.ColumnRawBlob(2), &kept) == nil {
-			w.deltas.count(kept, -1)
-		}
+		w.takeOff(r.ColumnRawBlob(2))
 		return nil
 	})
-	if err != nil || n == 0 {
+	if err != nil || !found {
 		return err
 	}
-	return errors.Join(w.exec(`DELETE FROM orders WHERE n = ?`, n), w.removeRows(n))
-}
-
-// removeRows removes what stands beside a row of orders.
-func (w *writing) removeRows(n int64) error {
 	return errors.Join(
+		w.exec(`DELETE FROM orders WHERE n = ?`, n),
 		w.exec(`DELETE FROM docs WHERE n = ?`, n),
 		w.exec(`DELETE FROM skus WHERE n = ?`, n),
 		w.exec(`DELETE FROM fts WHERE rowid = ?`, n))

@@ -25,6 +25,7 @@ type Store struct {
 
 	writer  chan *conn // the only one
 	readers chan *conn // nil where none was opened yet
+	text    textCheck
 }
 
 func open(path string, generation int, o Options) (*Store, error) {
@@ -88,7 +89,8 @@ func (s *Store) with(ctx context.Context, pool chan *conn, begin string, f func(
 		if err != nil {
 			return damage(s.path, err)
 		}
-		if err := raw.Exec(fmt.Sprintf(`PRAGMA query_only=1; PRAGMA cache_size=-%d`, readerCacheKiB)); err != nil {
+		if err := raw.Exec(fmt.Sprintf(`CREATE VIRTUAL TABLE temp.indexed USING fts5vocab(main, fts, instance);
+			PRAGMA query_only=1; PRAGMA cache_size=-%d`, readerCacheKiB)); err != nil {
 			raw.Close()
 			return damage(s.path, err)
 		}
@@ -167,12 +169,16 @@ func (s *Store) Documents(ctx context.Context, ids []string) (map[string]view.Or
 	return found, wrap(err, "read documents")
 }
 
-// order reads one document.
+// order reads one document. One that another program made unreadable is not
+// there: the log has it, and the next event of the order writes it anew.
 func order(c *conn, id string) (doc view.Order, ok bool, err error) {
 	err = c.each(`SELECT d.document FROM orders o JOIN docs d ON d.n = o.n WHERE o.id = ?`, []any{id}, func(r *sqlite3.Stmt) error {
-		ok = true
-		return decode(r.ColumnRawBlob(0), &doc)
+		ok = decode(r.ColumnRawBlob(0), &doc) == nil
+		return nil
 	})
+	if !ok {
+		doc = view.Order{}
+	}
 	return doc, ok, err
 }
 

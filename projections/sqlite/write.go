@@ -193,6 +193,7 @@ type writing struct {
 	shapes    map[shape]int64
 	groupsets map[groupset]int64
 	deltas    deltas
+	cleared   bool
 }
 
 func newWriting(c *conn) *writing {
@@ -230,6 +231,9 @@ func (w *writing) put(r *row) (projections.Result, error) {
 }
 
 func (w *writing) insert(r *row, shapeID int64) error {
+	if err := w.clearAbove(); err != nil {
+		return err
+	}
 	err := w.exec(`INSERT INTO orders (id, revision, shape, placed, updated, delivered, total, number, customer, words)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		r.id, r.revision, shapeID, r.placed, r.updated, r.delivered, r.total, r.number, r.customer, r.wordsHash)
@@ -245,6 +249,20 @@ func (w *writing) insert(r *row, shapeID int64) error {
 		w.putSKUs(n, r.skus))
 }
 
+// clearAbove removes, once, what stands beside rows of orders that another
+// program deleted, where the next rows will be.
+func (w *writing) clearAbove() error {
+	if w.cleared {
+		return nil
+	}
+	w.cleared = true
+	last, err := w.number(`SELECT max(n) FROM orders`)
+	return errors.Join(err,
+		w.exec(`DELETE FROM docs WHERE n > ?`, last),
+		w.exec(`DELETE FROM skus WHERE n > ?`, last),
+		w.exec(`DELETE FROM fts WHERE rowid IN (SELECT id FROM fts_docsize WHERE id > ?)`, last))
+}
+
 func (w *writing) update(r *row, n, shapeID, oldShape, oldWords int64) error {
 	var (
 		oldContribution []byte
@@ -258,11 +276,7 @@ func (w *writing) update(r *row, n, shapeID, oldShape, oldWords int64) error {
 		return err
 	}
 	if !bytes.Equal(oldContribution, r.contribution) {
-		var old projections.Contribution
-		if err := json.Unmarshal(oldContribution, &old); err != nil {
-			return fmt.Errorf("stored contribution is not readable (%w): %s", err, rebuild)
-		}
-		w.deltas.count(old, -1)
+		w.takeOff(oldContribution)
 		w.deltas.count(r.counted, 1)
 	}
 	if shapeID != oldShape {
@@ -272,14 +286,25 @@ func (w *writing) update(r *row, n, shapeID, oldShape, oldWords int64) error {
 	err = errors.Join(
 		w.exec(`UPDATE orders SET revision = ?, shape = ?, placed = ?, updated = ?, delivered = ?, total = ?, number = ?, customer = ?, words = ? WHERE n = ?`,
 			r.revision, shapeID, r.placed, r.updated, r.delivered, r.total, r.number, r.customer, r.wordsHash, n),
-		w.exec(`UPDATE docs SET contribution = ?, skus = ?, document = ? WHERE n = ?`, r.contribution, r.skusJSON, r.document, n))
+		w.exec(`INSERT INTO docs (n, contribution, skus, document) VALUES (?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET contribution = excluded.contribution, skus = excluded.skus, document = excluded.document`,
+			n, r.contribution, r.skusJSON, r.document))
 	if err == nil && oldWords != r.wordsHash {
 		err = errors.Join(w.exec(`DELETE FROM fts WHERE rowid = ?`, n), w.exec(`INSERT INTO fts (rowid, words) VALUES (?, ?)`, n, r.words))
 	}
 	if err == nil && oldSKUs != r.skusJSON {
-		err = errors.Join(w.exec(`DELETE FROM skus WHERE n = ?2 AND sku IN (SELECT value FROM json_each(?1))`, oldSKUs, n), w.putSKUs(n, r.skus))
+		err = errors.Join(w.exec(`DELETE FROM skus WHERE n = ?`, n), w.putSKUs(n, r.skus))
 	}
 	return err
+}
+
+// takeOff stops counting a stored contribution. What cannot be read is not taken
+// off: nobody knows what was counted for it, until a recount.
+func (w *writing) takeOff(stored []byte) {
+	var old projections.Contribution
+	if json.Unmarshal(stored, &old) == nil {
+		w.deltas.count(old, -1)
+	}
 }
 
 func (w *writing) putSKUs(n int64, skus []string) error {
