@@ -1,0 +1,223 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/domain/money"
+	"github.com/docket-orders/docket/domain/order"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
+	events "github.com/docket-orders/docket/eventstore/sqlite"
+	"github.com/docket-orders/docket/importer"
+	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/projections/sqlite"
+	"github.com/ncruces/go-sqlite3"
+)
+
+// world is a whole docket without its edges, over files in a folder of the
+// test.
+type world struct {
+	testing.TB
+	dir        string
+	store      *events.Store
+	orders     *command.Orders
+	manager    *projections.Manager
+	reconciler *Reconciler
+}
+
+// newWorld starts the views on an empty log; fold, when given, is theirs.
+func newWorld(t testing.TB, fold ...projections.Fold) *world {
+	w := &world{TB: t, dir: t.TempDir()}
+	var err error
+	if w.store, err = events.Open(context.Background(), w.dir, events.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	w.orders = command.New(command.Options{Store: w.store})
+	o := projections.Options{
+		Store: w.store, Backend: sqlite.NewBackend(w.dir, sqlite.Options{}), SpillDir: filepath.Join(w.dir, "tmp"),
+	}
+	for _, o.Fold = range fold {
+	}
+	w.manager = projections.NewManager(o)
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- w.manager.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ran, w.orders.Close(), w.store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := w.manager.Started(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.reconciler = New(Options{Store: w.store, Projection: w.manager, SpillDir: filepath.Join(w.dir, "tmp")})
+	return w
+}
+
+// filled is a world with the orders of the excerpt and so many generated ones.
+func filled(t testing.TB, generated int, fold ...projections.Fold) *world {
+	w := newWorld(t, fold...)
+	if _, err := importer.Excerpt(t.Context(), importer.Direct{Orders: w.orders}, importer.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	w.generate(1, generated)
+	w.caughtUp()
+	return w
+}
+
+// start of the year of generated lives.
+var start = time.Date(2023, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// generate sends generated lives, many at the same time.
+func (w *world) generate(seed uint64, n int) {
+	w.Helper()
+	lives := make(chan importer.Lifecycle)
+	failed := make(chan error, 1)
+	const senders = 64
+	ended := make(chan struct{})
+	for range senders {
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			for life := range lives {
+				if err := w.send(life); err != nil {
+					select {
+					case failed <- err:
+					default:
+					}
+				}
+			}
+		}()
+	}
+	for life := range importer.Generate(seed, n, start) {
+		lives <- life
+	}
+	close(lives)
+	for range senders {
+		<-ended
+	}
+	select {
+	case err := <-failed:
+		w.Fatal(err)
+	default:
+	}
+}
+
+func (w *world) send(life importer.Lifecycle) error {
+	for _, step := range life.Steps {
+		if _, err := (importer.Direct{Orders: w.orders}).Handle(context.Background(), life.OrderID, step.Command, step.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) caughtUp() {
+	w.Helper()
+	if err := w.manager.CaughtUp(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) do(id string, cmd order.Command) {
+	w.Helper()
+	if _, err := w.orders.Handle(w.Context(), id, cmd, command.Request{}); err != nil {
+		w.Fatalf("%s %s: %v", cmd.Name(), id, err)
+	}
+}
+
+// place makes an order of one mug.
+func (w *world) place(id string) {
+	w.Helper()
+	w.do(id, order.Place{
+		Currency: "EUR", Customer: order.Customer{ID: "c1", Name: "Ann Example"},
+		Lines: []order.Line{{ID: "l1", SKU: "MUG", Title: "Mug", Quantity: 2, UnitPrice: money.Minor(750, "EUR")}},
+		At:    time.Date(2020, 1, 2, 0, 0, 0, 0, time.UTC),
+	})
+}
+
+func note(text string) order.Command {
+	return order.AddNote{Text: text, At: time.Date(2020, 1, 3, 0, 0, 0, 0, time.UTC)}
+}
+
+// run reconciles, and compares the report with what its stream says later.
+func (w *world) run(request Request) Report {
+	w.Helper()
+	report, err := w.reconciler.Run(w.Context(), NewID(), request, nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	again, err := w.reconciler.Report(w.Context(), "")
+	if err != nil {
+		w.Fatal(err)
+	}
+	if a, b := text(w, report), text(w, again); a != b {
+		w.Fatalf("the run answered\n%s\nits stream says\n%s", a, b)
+	}
+	return report
+}
+
+// other is another program's connection to the views.
+func (w *world) other() *sqlite3.Conn {
+	w.Helper()
+	path := filepath.Join(w.dir, "views", "orders-1.db")
+	c, err := sqlite3.Open("file:" + filepath.ToSlash(path))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { c.Close() })
+	if err := errors.Join(c.BusyTimeout(time.Minute), fts5Register(c)); err != nil {
+		w.Fatal(err)
+	}
+	return c
+}
+
+// tamper runs a statement there.
+func (w *world) tamper(c *sqlite3.Conn, sql string, args ...any) (changed int64) {
+	w.Helper()
+	s, _, err := c.Prepare(sql)
+	if err != nil {
+		w.Fatalf("%s: %v", sql, err)
+	}
+	defer s.Close()
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			err = s.BindText(i+1, arg)
+		case []byte:
+			err = s.BindBlob(i+1, arg)
+		case int:
+			err = s.BindInt64(i+1, int64(arg))
+		}
+		if err != nil {
+			w.Fatal(err)
+		}
+	}
+	if err := s.Exec(); err != nil {
+		w.Fatalf("%s: %v", sql, err)
+	}
+	return c.Changes()
+}
+
+// ids of orders in the log, as many as asked for, in its order.
+func (w *world) ids(n int) (ids []string) {
+	w.Helper()
+	filter := eventstore.Filter{Prefixes: []string{codec.Category + "-"}}
+	for r, err := range w.store.ReadAll(w.Context(), eventstore.Start, eventstore.Forwards, filter, 0) {
+		if err != nil {
+			w.Fatal(err)
+		}
+		if id, _ := eventstore.Namespace("").ID(codec.Category, r.Stream); r.Revision == 0 && len(ids) < n {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) < n {
+		w.Fatalf("%d orders in the log, want %d", len(ids), n)
+	}
+	return ids
+}
