@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/domain/order/ordertest"
 	"github.com/docket-orders/docket/eventstore"
@@ -37,6 +39,12 @@ func TestFoldsAgreeOnGeneratedOrders(t *testing.T) {
 func TestFoldsAgreeOnAdoptedOrders(t *testing.T) {
 	for seed := range int64(1_500) {
 		foldsAgree(t, written("o", adopted(seed, 1+int(seed)%40)), true)
+	}
+}
+
+func TestFoldsAgreeOnLongOrders(t *testing.T) {
+	for seed := range int64(300) {
+		foldsAgree(t, written("o", long(seed, 100)), true)
 	}
 }
 
@@ -162,6 +170,28 @@ func adopted(seed int64, n int) []order.Event {
 			return events
 		}
 	}
+}
+
+// long is the history of an order of many lines: its placing, and then n
+// commands, of which some are refused.
+func long(seed int64, n int) []order.Event {
+	d := ordertest.Seeded(seed)
+	place := ordertest.Place(d, ordertest.Start)
+	for i := range 20 {
+		place.Lines = append(place.Lines, order.Line{
+			ID: fmt.Sprint("long-", i), SKU: fmt.Sprint("sku-", d(9)), Quantity: int64(1 + d(3)), UnitPrice: money.New(int64(d(9000)), 3, place.Currency),
+		})
+	}
+	var state order.State
+	var events []order.Event
+	next := order.Command(place)
+	for i := range n {
+		if more, err := order.Decide(state, next); err == nil {
+			events, state = append(events, more...), order.Decider.Fold(state, more...)
+		}
+		next = ordertest.Command(d, state, place.At.Add(time.Duration(i)*time.Minute))
+	}
+	return events
 }
 
 // written gives events their places in a log.

@@ -14,17 +14,18 @@ const quantitiesConserved = "quantities-conserved"
 
 // quantities: the lines are those put in force last, less what was cancelled
 // since, and what happened to their units is what parcels and returns say. On
-// orders that began elsewhere units may be told of a line that is not there;
-// of these, only lines in force from the beginning are counted after.
+// adopted orders units may be told of a line that is not there: of these
+// orders, only lines in force from the beginning are counted after.
 func (c *check) quantities(placing *order.Placed) {
-	s := putInForce(placing.Lines, nil)
+	own := placing.Source == nil
+	s := putInForce(placing.Lines, nil, own)
 	taken := 0
 	for i := range c.events {
 		switch e := c.events[i].Event.(type) {
 		case order.EditConfirmed:
-			s = putInForce(e.Lines, s)
+			s = putInForce(e.Lines, s, own)
 		case order.LinesCancelled:
-			taken = c.cancelled(s, &e, taken)
+			taken = c.cancelled(s, i, &e, taken)
 		}
 	}
 	if taken != len(c.d.CancelledLines) {
@@ -47,12 +48,13 @@ func (c *check) quantities(placing *order.Placed) {
 			}
 		}
 	}
-	c.lines(s, placing.Source == nil)
+	c.lines(s)
 }
 
-// cancelled holds the units of one cancellation against those the document
-// lists from number taken on, and answers how many agree by now.
-func (c *check) cancelled(s *stock, e *order.LinesCancelled, taken int) int {
+// cancelled holds the units of a cancellation, which is event number at, against
+// those the document lists from number taken on, and answers how many agree by
+// now. A line of which nothing is left, and nothing had left, is gone.
+func (c *check) cancelled(s *stock, at int, e *order.LinesCancelled, taken int) int {
 	for _, u := range e.Lines {
 		l := s.of(u.LineID)
 		if l == nil {
@@ -62,39 +64,64 @@ func (c *check) cancelled(s *stock, e *order.LinesCancelled, taken int) int {
 		says := view.CancelledLine{LineID: u.LineID, SKU: l.SKU, Quantity: u.Quantity, Reason: e.Reason, At: e.At}
 		if taken < len(c.d.CancelledLines) && c.d.CancelledLines[taken] == says {
 			taken++
-		} else if !l.emptied {
+		} else if !l.gone {
 			c.fail(quantitiesConserved, "number %d of %d times units were cancelled is not %+v", taken, len(c.d.CancelledLines), says)
 		}
 	}
 	for _, u := range e.Lines {
-		if l := s.of(u.LineID); l != nil && l.left == 0 {
-			l.emptied = true
+		if l := s.of(u.LineID); l != nil && l.left == 0 && (!l.sure || c.shippedBefore(u.LineID, at) == 0) {
+			l.gone = true
 		}
 	}
 	return taken
 }
 
-// lines compares those of the document with the stock. What was emptied is
-// gone, unless some of it had left, as only an adopted order can.
-func (c *check) lines(s *stock, own bool) {
+// shippedBefore is how many units of a line the parcels took that were heard of
+// before event number at.
+func (c *check) shippedBefore(lineID string, at int) (n int64) {
+	for i := range c.d.Shipments {
+		units, left := []order.LineQuantity(nil), false
+		for j := range c.events[:at] {
+			switch e := c.events[j].Event.(type) {
+			case order.ShipmentDispatched:
+				if e.ShipmentID == c.d.Shipments[i].ID && len(units) == 0 && !left {
+					units, left = e.Lines, true
+				}
+			case order.ShipmentDelivered:
+				if e.ShipmentID == c.d.Shipments[i].ID && len(units) == 0 && !left {
+					units = e.Lines
+				}
+			}
+		}
+		for _, u := range units {
+			if u.LineID == lineID {
+				n += u.Quantity
+			}
+		}
+	}
+	return n
+}
+
+// lines compares those of the document with the stock.
+func (c *check) lines(s *stock) {
 	next := 0
 	for i := range s.lines {
 		l := &s.lines[i]
 		if next == len(c.d.Lines) || c.d.Lines[next].ID != l.ID {
-			if !l.emptied {
+			if !l.gone {
 				c.fail(quantitiesConserved, "line %s with %d units is not number %d of %d", l.ID, l.left, next, len(c.d.Lines))
 			}
 			continue
 		}
 		has := &c.d.Lines[next]
 		next++
-		if own && l.emptied {
+		if l.sure && l.gone {
 			c.fail(quantitiesConserved, "line %s is there, all its units were cancelled", l.ID)
 		}
 		if has.Quantity != l.left || has.SKU != l.SKU || has.Title != l.Title || has.UnitPrice != l.UnitPrice || !maps.Equal(has.Metadata, l.Metadata) {
 			c.fail(quantitiesConserved, "line %+v, the events say %d left of %+v", *has, l.left, *l.Line)
 		}
-		if (own || l.steady && !l.emptied) && (has.Shipped != l.shipped || has.Delivered != l.delivered || has.Returned != l.returned) {
+		if l.sure && (has.Shipped != l.shipped || has.Delivered != l.delivered || has.Returned != l.returned) {
 			c.fail(quantitiesConserved, "line %s: %d shipped, %d delivered, %d returned; parcels and returns say %d, %d, %d",
 				l.ID, has.Shipped, has.Delivered, has.Returned, l.shipped, l.delivered, l.returned)
 		}
@@ -114,21 +141,21 @@ type stocked struct {
 	*order.Line
 	left                         int64 // without what was cancelled since
 	shipped, delivered, returned int64
-	emptied                      bool // a cancellation brought it to nothing
-	steady                       bool // in force ever since the placing
+	sure                         bool // all that is told of it counts
+	gone                         bool // for lack of units; where not sure: perhaps
 }
 
-func putInForce(lines []order.Line, before *stock) *stock {
+func putInForce(lines []order.Line, before *stock, own bool) *stock {
 	s := &stock{lines: make([]stocked, len(lines))}
 	if len(lines) > manyLines {
 		s.index = make(map[string]int, len(lines))
 	}
 	for i := range lines {
 		l := &lines[i]
-		s.lines[i] = stocked{Line: l, left: l.Quantity, steady: before == nil}
-		if before != nil {
+		s.lines[i] = stocked{Line: l, left: l.Quantity, sure: own || before == nil}
+		if before != nil && !own {
 			was := before.of(l.ID)
-			s.lines[i].steady = was != nil && was.steady && !was.emptied
+			s.lines[i].sure = was != nil && was.sure && !was.gone
 		}
 		if s.index != nil {
 			s.index[l.ID] = i

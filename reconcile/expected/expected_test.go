@@ -3,6 +3,7 @@ package expected
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -76,6 +77,12 @@ func TestInvariantsHold(t *testing.T) {
 		events := recorded("o", adopted(seed, 1+int(seed)%50))
 		if got := rows.Order("o", events); len(got.Violations) > 0 {
 			t.Fatalf("adopted, seed %d: %v", seed, got.Violations)
+		}
+	}
+	for seed := range int64(1_000) {
+		events := recorded("o", long(seed, 100))
+		if got := rows.Order("o", events); len(got.Violations) > 0 {
+			t.Fatalf("long, seed %d: %v", seed, got.Violations)
 		}
 	}
 	for id, events := range realOrders(t) {
@@ -350,6 +357,28 @@ func adopted(seed int64, n int) []order.Event {
 	}
 }
 
+// long is the history of an order of many lines: its placing, and then n
+// commands, of which some are refused.
+func long(seed int64, n int) []order.Event {
+	d := ordertest.Seeded(seed)
+	place := ordertest.Place(d, ordertest.Start)
+	for i := range 20 {
+		place.Lines = append(place.Lines, order.Line{
+			ID: fmt.Sprint("long-", i), SKU: fmt.Sprint("sku-", d(9)), Quantity: int64(1 + d(3)), UnitPrice: money.New(int64(d(9000)), 3, place.Currency),
+		})
+	}
+	var state order.State
+	var events []order.Event
+	next := order.Command(place)
+	for i := range n {
+		if more, err := order.Decide(state, next); err == nil {
+			events, state = append(events, more...), order.Decider.Fold(state, more...)
+		}
+		next = ordertest.Command(d, state, place.At.Add(time.Duration(i)*time.Minute))
+	}
+	return events
+}
+
 // recorded gives events their places in a log.
 func recorded(id string, events []order.Event) []codec.Recorded {
 	out := make([]codec.Recorded, len(events))
@@ -368,6 +397,9 @@ func histories(t *testing.T) [][]codec.Recorded {
 	var all [][]codec.Recorded
 	for seed := range int64(600) {
 		all = append(all, recorded("o", ordertest.History(seed, 1+int(seed)%60)), recorded("o", adopted(seed, 1+int(seed)%40)))
+	}
+	for seed := range int64(100) {
+		all = append(all, recorded("o", long(seed, 100)))
 	}
 	return slices.AppendSeq(all, maps.Values(realOrders(t)))
 }
