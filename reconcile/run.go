@@ -23,6 +23,8 @@ import (
 var (
 	// ErrRunning: one run at a time; the one that runs is not disturbed.
 	ErrRunning = errors.New("a reconciliation is running")
+	// ErrClosed: no run begins any more.
+	ErrClosed = errors.New("the reconciler is closed")
 	// ErrUnknownRun: there is no run of this id.
 	ErrUnknownRun = errors.New("no such reconciliation")
 )
@@ -59,6 +61,8 @@ type Reconciler struct {
 
 	mu      sync.Mutex
 	running *Report // as far as it is; nil while nothing runs
+	closed  bool
+	runs    sync.WaitGroup // the one that runs; none begins once closed
 }
 
 // New prepares a Reconciler.
@@ -105,7 +109,8 @@ type repair struct {
 // error only when the run could not begin or its own events could not be
 // written. id names it, as NewID does, and must be new. progress, when given,
 // is called now and then, from one goroutine at a time. ErrRunning while
-// another runs. When ctx ends the run ends, its verdict unknown.
+// another runs, ErrClosed after Close. When ctx ends the run ends, its verdict
+// unknown.
 func (r *Reconciler) Run(ctx context.Context, id string, request Request, progress func(Progress)) (Report, error) {
 	if !order.ValidID(id) {
 		return Report{}, fmt.Errorf("%.80q cannot name a reconciliation", id)
@@ -118,10 +123,15 @@ func (r *Reconciler) Run(ctx context.Context, id string, request Request, progre
 		},
 	}
 	r.mu.Lock()
-	if r.running != nil {
-		r.mu.Unlock()
+	if r.closed || r.running != nil {
+		defer r.mu.Unlock()
+		if r.closed {
+			return Report{}, ErrClosed
+		}
 		return Report{}, ErrRunning
 	}
+	r.runs.Add(1)
+	defer r.runs.Done()
 	shown := u.report.clone()
 	r.running = &shown
 	r.mu.Unlock()
@@ -137,6 +147,15 @@ func (r *Reconciler) Run(ctx context.Context, id string, request Request, progre
 	defer os.RemoveAll(u.dir)
 	failure := u.all(ctx)
 	return u.end(ctx, failure)
+}
+
+// Close lets no run begin any more, and returns when the one that runs has
+// written its end. It does not end it: its context does.
+func (r *Reconciler) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.runs.Wait()
 }
 
 // current is the report of the run that runs in this process, as far as it is.

@@ -145,8 +145,10 @@ func (a *app) handler(lifetime context.Context, l listening, runKey string) http
 	})
 }
 
-// close ends everything in the reverse order of its start.
+// close ends everything in the reverse order of its start. The lifetime of its
+// handler must have ended: a reconciliation is waited for, which ends with it.
 func (a *app) close() error {
+	a.reconciler.Close()
 	err := a.orders.Close()
 	a.stopViews()
 	<-a.stopped

@@ -27,6 +27,7 @@ import (
 
 	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/httpapi"
+	"github.com/docket-orders/docket/reconcile"
 	"github.com/docket-orders/docket/view"
 )
 
@@ -444,6 +445,62 @@ func TestShutdownFinishesWhatWasAccepted(t *testing.T) {
 	if _, there := documents(t, dir)["late"]; !there {
 		t.Error("the order was answered and is not there")
 	}
+}
+
+// whenWritten does something when something is written.
+type whenWritten struct {
+	io.Writer
+	do func()
+}
+
+func (w whenWritten) Write(b []byte) (int, error) {
+	w.do()
+	return w.Writer.Write(b)
+}
+
+// A reconciliation that is interrupted writes its end before the log is closed.
+func TestReconciliationInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	runImport(t, dir)
+	ended := func(t *testing.T) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		if status := run(t.Context(), []string{"reconcile", "show", "--data", dir, "--json"}, &stdout, &stderr); status != exitDone {
+			t.Fatalf("status %d: %s", status, &stderr)
+		}
+		var report reconcile.Report
+		if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || report.State != "ended" || report.EndedAt == nil {
+			t.Errorf("%s, %v", &stdout, err)
+		}
+		t.Logf("verdict %s", report.Verdict)
+	}
+	t.Run("by Ctrl-C", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var stderr bytes.Buffer
+		status := run(ctx, []string{"reconcile", "run", "--data", dir}, io.Discard, whenWritten{&stderr, cancel})
+		if status != exitUnknown || !strings.Contains(stderr.String(), "docket: interrupted, and run ") {
+			t.Errorf("status %d: %s", status, &stderr)
+		}
+		ended(t)
+	})
+	t.Run("with its server", func(t *testing.T) {
+		stop := serve(t, dir)
+		running, _, err := readRunFile(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.Post("http://"+running.Address+"/v1/reconciliations", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusAccepted {
+			t.Fatal(resp.Status)
+		}
+		stop()
+		ended(t)
+	})
 }
 
 // An import through a running docket has the same outcome as one into the
