@@ -16,6 +16,18 @@ func (f allFigures) add(key projections.FigureKey, values ...int64) {
 	f[key] = sum
 }
 
+// Figures is everything that is counted when these changes, each of another
+// order, are what is kept.
+func Figures(kept []projections.Change) map[projections.FigureKey][8]int64 {
+	t, docs := newTallies(), []view.Order{}
+	for _, c := range kept {
+		t.add(c.Contribution, 1)
+		t.addCustomer(c.Contribution, 1)
+		docs = append(docs, c.Order)
+	}
+	return figures(docs, t)
+}
+
 // figures of tallies of disjoint orders, and of the documents that facets
 // count.
 func figures(docs []view.Order, parts ...*tallies) allFigures {

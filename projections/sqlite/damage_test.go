@@ -1,0 +1,316 @@
+package sqlite_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/projections/projectionstest"
+	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/view"
+)
+
+// healthy is what a sink shows when nothing is wrong.
+type healthy struct {
+	sink    projectionstest.Sink
+	changes map[string]projections.Change
+	figures map[projections.FigureKey][8]int64
+}
+
+func healthySink(t *testing.T, s projectionstest.Sink, docs []view.Order) *healthy {
+	t.Helper()
+	h := &healthy{s, map[string]projections.Change{}, nil}
+	var batch projections.Batch
+	for _, doc := range docs {
+		h.changes[doc.ID] = projectionstest.ChangeTo(doc, 0)
+		batch.Changes = append(batch.Changes, h.changes[doc.ID])
+	}
+	if _, err := s.Write(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	h.figures = projectionstest.Figures(batch.Changes)
+	return h
+}
+
+func (h *healthy) read(t *testing.T) map[projections.FigureKey][8]int64 {
+	t.Helper()
+	figures := map[projections.FigureKey][8]int64{}
+	_, err := h.sink.Figures(t.Context(), func(f projections.Figure) error {
+		figures[f.FigureKey] = f.Values
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("figures: %v", err)
+	}
+	return figures
+}
+
+// differing are the orders that are not what they should be, each with what is
+// kept, and the figures that are not.
+func (h *healthy) differing(t *testing.T) (orders map[string]projections.Kept, figures []projections.FigureKey) {
+	t.Helper()
+	ids := slices.Sorted(maps.Keys(h.changes))
+	var all []projections.Change
+	for _, id := range ids {
+		all = append(all, h.changes[id])
+	}
+	kept, err := h.sink.Inspect(t.Context(), all)
+	if err != nil {
+		t.Fatalf("inspect: %v", err)
+	}
+	orders = map[string]projections.Kept{}
+	for i, k := range kept {
+		if !k.Same {
+			orders[ids[i]] = k
+		}
+	}
+	there, err := h.sink.IDs(t.Context(), "", 1000)
+	if err != nil {
+		t.Fatalf("ids: %v", err)
+	}
+	for _, id := range there {
+		if _, ok := h.changes[id]; !ok {
+			orders[id] = projections.Kept{Found: true}
+		}
+	}
+	now := h.read(t)
+	for key, v := range now {
+		if h.figures[key] != v {
+			figures = append(figures, key)
+		}
+	}
+	for key := range h.figures {
+		if _, ok := now[key]; !ok {
+			figures = append(figures, key)
+		}
+	}
+	return orders, figures
+}
+
+// repair is what reconciliation does.
+func (h *healthy) repair(t *testing.T, orders map[string]projections.Kept, figures []projections.FigureKey) {
+	t.Helper()
+	for id := range orders {
+		var change *projections.Change
+		if c, ok := h.changes[id]; ok {
+			change = &c
+		}
+		if err := h.sink.Replace(t.Context(), id, change); err != nil {
+			t.Fatalf("replace %s: %v", id, err)
+		}
+	}
+	if len(figures) == 0 && len(orders) == 0 {
+		return
+	}
+	if _, err := h.sink.Recount(t.Context()); err != nil {
+		t.Fatalf("recount: %v", err)
+	}
+}
+
+// TestForeignDamage: whatever another program changes in the file is shown, is
+// repaired, and is not there afterwards. The damage is to order "o0" or "O3"
+// where it is to one.
+func TestForeignDamage(t *testing.T) {
+	const o0 = `(SELECT n FROM orders WHERE id = 'o0')`
+	for _, c := range []struct {
+		name, sql string
+		says      string               // of the order, in what is kept of it; empty: nothing of it differs
+		figure    projections.FigureOf // that differs, if any must
+	}{
+		{"order deleted from all tables", `DELETE FROM docs WHERE n = ` + o0 + `; DELETE FROM skus WHERE n = ` + o0 + `; DELETE FROM fts WHERE rowid = ` + o0 + `; DELETE FROM orders WHERE id = 'o0'`, "missing", "stray"},
+		{"row deleted from orders", `DELETE FROM orders WHERE id = 'o0'`, "missing", "stray"},
+		{"last row deleted from orders", `DELETE FROM orders WHERE n = (SELECT max(n) FROM orders)`, "", "stray"},
+		{"orders.n", `UPDATE orders SET n = 7777 WHERE id = 'o0'`, "there is no document", "stray"},
+		{"orders.n 0", `UPDATE orders SET n = 0 WHERE id = 'o0'`, "there is no document", "stray"},
+		{"orders.id", `UPDATE orders SET id = 'other' WHERE id = 'o0'`, "missing", ""},
+		{"orders.revision", `UPDATE orders SET revision = revision + 3 WHERE id = 'o0'`, "revision: ", ""},
+		{"orders.shape to another", `UPDATE orders SET shape = (SELECT max(id) FROM shapes) WHERE id = 'o0'`, " of its shape: ", "stray"},
+		{"orders.shape to none", `UPDATE orders SET shape = 7777 WHERE id = 'o0'`, "shape: 7777, which is not there", "stray"},
+		{"orders.placed", `UPDATE orders SET placed = placed + 1 WHERE id = 'o0'`, "placed: ", ""},
+		{"orders.updated", `UPDATE orders SET updated = updated + 1 WHERE id = 'o0'`, "updated: ", ""},
+		{"orders.delivered", `UPDATE orders SET delivered = coalesce(delivered, 0) + 1 WHERE id = 'o0'`, "delivered: ", ""},
+		{"orders.delivered none", `UPDATE orders SET delivered = NULL WHERE delivered IS NOT NULL`, "", "several"},
+		{"orders.total", `UPDATE orders SET total = total + 1 WHERE id = 'o0'`, "total: ", ""},
+		{"orders.number", `UPDATE orders SET number = 'X' WHERE id = 'o0'`, "number: X, not ", ""},
+		{"orders.customer", `UPDATE orders SET customer = 'X' WHERE id = 'o0'`, "customer: X, not ", ""},
+		{"orders.customer none", `UPDATE orders SET customer = NULL WHERE id = 'o0'`, "customer: nothing, not ", ""},
+		{"orders.words", `UPDATE orders SET words = words + 1 WHERE id = 'o0'`, "words: ", ""},
+		{"an orphan", `INSERT INTO orders (n, id, revision, shape, placed, updated, total, number, words) VALUES (7777, 'orphan', 1, 1, 0, 0, 0, '', 0)`, "", "stray"},
+		{"a whole orphan", `INSERT INTO orders SELECT 7777, 'orphan', revision, shape, placed, updated, delivered, total, number, customer, words FROM orders WHERE id = 'o0';
+			INSERT INTO docs SELECT 7777, contribution, skus, document FROM docs WHERE n = ` + o0, "", "stray"},
+
+		{"docs row deleted", `DELETE FROM docs WHERE n = ` + o0, "there is no document", ""},
+		{"docs.n", `UPDATE docs SET n = 7777 WHERE n = ` + o0, "there is no document", "stray"},
+		{"document field", `UPDATE docs SET document = CAST(json_set(document, '$.city', 'X') AS BLOB) WHERE n = ` + o0, "content", ""},
+		{"document revision back", `UPDATE docs SET document = CAST(json_set(document, '$.revision', -1) AS BLOB) WHERE n = ` + o0, "content", ""},
+		{"document with another member", `UPDATE docs SET document = CAST(json_set(document, '$.more', 1) AS BLOB) WHERE n = ` + o0, "document: JSON that docket does not write", ""},
+		{"document cut", `UPDATE docs SET document = substr(document, 1, 100) WHERE n = ` + o0, "unreadable: document: ", ""},
+		{"document empty", `UPDATE docs SET document = x'' WHERE n = ` + o0, "unreadable: document: ", ""},
+		{"document of another type", `UPDATE docs SET document = CAST('{"id":7}' AS BLOB) WHERE n = ` + o0, "unreadable: document: ", ""},
+		{"document of another order", `UPDATE docs SET document = (SELECT document FROM docs JOIN orders USING (n) WHERE id = 'O3') WHERE n = ` + o0, "content", ""},
+		{"contribution", `UPDATE docs SET contribution = CAST(json_set(contribution, '$.s.g', 12345) AS BLOB) WHERE n = ` + o0, "contribution", ""},
+		{"contribution empty", `UPDATE docs SET contribution = CAST('{}' AS BLOB) WHERE n = ` + o0, "contribution", ""},
+		{"contribution cut", `UPDATE docs SET contribution = substr(contribution, 1, 20) WHERE n = ` + o0, "unreadable: contribution: ", ""},
+		{"contribution and document cut", `UPDATE docs SET contribution = x'', document = x''`, "unreadable: document: ", "several"},
+		{"docs.skus", `UPDATE docs SET skus = '["X"]' WHERE n = ` + o0, `skus: ["X"], not `, ""},
+		{"docs.skus unreadable", `UPDATE docs SET skus = 'X' WHERE n = ` + o0, "skus: X, not ", ""},
+
+		{"skus row deleted", `DELETE FROM skus WHERE n = ` + o0, ": not indexed", ""},
+		{"skus row added", `INSERT INTO skus VALUES ('X', ` + o0 + `)`, "sku X: indexed, and not of the order", ""},
+		{"skus row renamed", `UPDATE skus SET sku = sku || 'X' WHERE n = ` + o0, "indexed, and not of the order", ""},
+		{"skus row of no order", `INSERT INTO skus VALUES ('X', 7777)`, "", "stray"},
+
+		{"full text deleted", `DELETE FROM fts WHERE rowid = ` + o0, "full text: ", ""},
+		{"full text of others", `DELETE FROM fts WHERE rowid = ` + o0 + `; INSERT INTO fts (rowid, words) VALUES (` + o0 + `, 'other words')`, "full text: ", ""},
+		{"full text of all", `DELETE FROM fts`, "full text: ", "several"},
+		{"full text moved", `UPDATE fts SET rowid = 7777, words = 'moved' WHERE rowid = ` + o0, "full text: ", "stray"},
+		{"full text of no order", `INSERT INTO fts (rowid, words) VALUES (7777, 'x')`, "", "stray"},
+
+		{"shapes.orders", `UPDATE shapes SET orders = orders + 1 WHERE id = 1`, "", "facet"},
+		{"shapes.orders, so that no facet differs", `UPDATE shapes SET orders = orders + 1 WHERE id = 1;
+			UPDATE shapes SET orders = orders + 1 WHERE id = 2; UPDATE shapes SET orders = orders - 1 WHERE id = 2`, "", "facet"},
+		{"shapes.status", `UPDATE shapes SET status = 'X' WHERE id = (SELECT shape FROM orders WHERE id = 'o0')`, "status of its shape: X, not ", "facet"},
+		{"shapes.tag", `UPDATE shapes SET tag = 'X' WHERE id = (SELECT shape FROM orders WHERE id = 'o0')`, "tag of its shape: X, not ", "facet"},
+		{"shapes row deleted", `DELETE FROM shapes WHERE id = (SELECT shape FROM orders WHERE id = 'o0')`, "which is not there", "facet"},
+		{"shapes row added", `INSERT INTO shapes SELECT 7777, 3, 'X', paymentStatus, fulfilmentStatus, kind, source, currency, country, state, tag, anomaly FROM shapes WHERE id = 1`, "", "facet"},
+
+		{"groupsets.currency", `UPDATE groupsets SET currency = 'XXX' WHERE id = 1`, "", "sums"},
+		{"groupsets.groups", `UPDATE groupsets SET groups = '[{"d":"status","k":"X"}]' WHERE id = 2`, "", "sums"},
+		{"groupsets.groups unreadable", `UPDATE groupsets SET groups = 'X' WHERE id = 2`, "", "sums"},
+		{"groupsets row deleted", `DELETE FROM groupsets WHERE id = 1`, "", "sums"},
+		{"groupsets all deleted", `DELETE FROM groupsets`, "", "sums"},
+		{"sums row of no combination", `INSERT INTO groupsets VALUES (7777, 'BRL', '[{"d":"status","k":"X"}]'); INSERT INTO sums SELECT 7777, '*', 1, 1, 1, 1, 1, 1, 1, 1`, "", "sums"},
+		{"sums.day", `UPDATE sums SET day = '2001-01-01' WHERE groupset = 1 AND day = (SELECT min(day) FROM sums WHERE groupset = 1)`, "", "sums"},
+		{"sums of all days", `UPDATE sums SET orders = orders + 1 WHERE day = '*' AND groupset = (SELECT max(groupset) FROM sums)`, "", "sums"},
+		{"sums row deleted", `DELETE FROM sums WHERE groupset = 1`, "", "sums"},
+		{"methods.payments", `UPDATE methods SET payments = payments + 1`, "", "method"},
+		{"methods.captured", `UPDATE methods SET captured = 0 WHERE captured > 0`, "", "method"},
+		{"methods.method", `UPDATE methods SET method = method || 'X'`, "", "method"},
+		{"methods deleted", `DELETE FROM methods`, "", "method"},
+		{"products.units", `UPDATE products SET units = units - 1`, "", "product"},
+		{"products.amount", `UPDATE products SET amount = amount - 1`, "", "product"},
+		{"products.millionths", `UPDATE products SET millionths = millionths + 1`, "", "product"},
+		{"products row added", `INSERT INTO products VALUES ('BRL', 'X', 1, 1, 1)`, "", "product"},
+		{"products deleted", `DELETE FROM products`, "", "product"},
+		{"customers.orders", `UPDATE customers SET orders = orders + 1`, "", "customer"},
+		{"customers.rounding", `UPDATE customers SET rounding = rounding + 1`, "", "customer"},
+		{"customers row added", `INSERT INTO customers VALUES ('X', 'BRL', 1, 1, 1, 1, 1)`, "", "customer"},
+		{"customers deleted", `DELETE FROM customers`, "", "customer"},
+		{"sums.orders", `UPDATE sums SET orders = orders + 1`, "", "sums"},
+		{"sums.lines", `UPDATE sums SET lines = lines + 1`, "", "sums"},
+		{"sums.units", `UPDATE sums SET units = units + 1`, "", "sums"},
+		{"sums.items", `UPDATE sums SET items = items + 1`, "", "sums"},
+		{"sums.shipping", `UPDATE sums SET shipping = shipping + 1`, "", "sums"},
+		{"sums.grand", `UPDATE sums SET grand = grand + 1`, "", "sums"},
+		{"sums.paid", `UPDATE sums SET paid = paid + 1`, "", "sums"},
+		{"sums.rounding", `UPDATE sums SET rounding = rounding + 1`, "", "sums"},
+		{"customers.items", `UPDATE customers SET items = items + 1`, "", "customer"},
+		{"customers.grand", `UPDATE customers SET grand = grand + 1`, "", "customer"},
+		{"customers.paid", `UPDATE customers SET paid = paid + 1`, "", "customer"},
+	} {
+		damaged := func(t *testing.T, live bool) {
+			dir := t.TempDir()
+			docs := projectionstest.Documents(50, 60)
+			docs[0].Revision = 3
+			docs[0].Customer = view.Customer{ID: "c1", Name: "Zoë"}
+			docs[0].Lines = append(docs[0].Lines, view.Line{ID: "x", SKU: "SKU-0", Quantity: 1, UnitPrice: docs[0].Totals.Grand, Total: docs[0].Totals.Grand})
+			h := healthySink(t, openIn(t, dir), docs)
+			if orders, figures := h.differing(t); len(orders)+len(figures) > 0 {
+				t.Fatalf("before: %v, %v", orders, figures)
+			}
+			change(t, dir, c.sql)
+			orders, figures := h.differing(t)
+			if len(orders)+len(figures) == 0 {
+				t.Fatal("nothing differs")
+			}
+			kept, differs := orders["o0"]
+			words := strings.Join(kept.Rows, "; ")
+			switch {
+			case !differs:
+				words = ""
+			case !kept.Found:
+				words = "missing"
+			case kept.Unreadable != "":
+				words = "unreadable: " + kept.Unreadable + " " + words
+			case words == "" && len(kept.Contribution.Groups) != len(h.changes["o0"].Contribution.Groups) || kept.Contribution.Sums != h.changes["o0"].Contribution.Sums:
+				words = "contribution"
+			case words == "":
+				words = "content"
+			}
+			if !strings.Contains(words, c.says) || differs != (c.says != "") && c.figure != "several" {
+				t.Errorf("order o0: %q, should say %q", words, c.says)
+			}
+			if c.figure != "several" && len(orders) > 2 && c.figure != "facet" {
+				t.Errorf("%d orders differ", len(orders))
+			}
+			if c.figure != "" && c.figure != "several" && !slices.ContainsFunc(figures, func(k projections.FigureKey) bool { return k.Of == c.figure }) {
+				t.Errorf("figures that differ: %v, want one of %s", figures, c.figure)
+			}
+			if live { // the feeder does not wait for the repair
+				h.write(t)
+				orders, figures = h.differing(t)
+			}
+			h.repair(t, orders, figures)
+			if orders, figures := h.differing(t); len(orders)+len(figures) > 0 {
+				t.Fatalf("after the repair: %+v, %v", orders, figures)
+			}
+			if changed, err := h.sink.Recount(t.Context()); changed != 0 || err != nil {
+				t.Errorf("another recount changed %d, %v", changed, err)
+			}
+			h.usable(t)
+		}
+		t.Run(c.name, func(t *testing.T) { damaged(t, false) })
+		t.Run(c.name+", and events come", func(t *testing.T) { damaged(t, true) })
+	}
+}
+
+// usable asks and writes as if nothing had happened.
+func (h *healthy) usable(t *testing.T) {
+	t.Helper()
+	page, err := h.sink.Orders(t.Context(), query.Question{Sort: query.Sort{By: query.ByPlacedAt}, Limit: 1000, Facets: query.Facets})
+	if err != nil || len(page.Items) != len(h.changes) || page.Total != int64(len(h.changes)) {
+		t.Errorf("%d orders, total %d, %v", len(page.Items), page.Total, err)
+	}
+	if _, err := h.sink.Stats(t.Context(), query.StatsQuestion{Top: 10}); err != nil {
+		t.Errorf("stats: %v", err)
+	}
+	if results := h.write(t); slices.ContainsFunc(results, func(r projections.Result) bool { return r != projections.Applied }) {
+		t.Errorf("results %v", results)
+	}
+	if orders, figures := h.differing(t); len(orders)+len(figures) > 0 {
+		t.Errorf("after more events: %+v, %v", orders, figures)
+	}
+}
+
+// write brings the next event of every order, as if nothing had happened, and
+// some new orders. What should be is then what it brings.
+func (h *healthy) write(t *testing.T) (results []projections.Result) {
+	t.Helper()
+	ids := slices.Sorted(maps.Keys(h.changes))
+	if _, err := h.sink.Documents(t.Context(), ids); err != nil {
+		t.Errorf("documents: %v", err)
+	}
+	var batch projections.Batch
+	for _, id := range ids {
+		c := h.changes[id]
+		c.Order.Revision++
+		c.Order.Status += "X"
+		batch.Changes = append(batch.Changes, projectionstest.ChangeTo(c.Order, c.Order.Revision))
+	}
+	first := len(h.changes)
+	for _, doc := range projectionstest.Documents(51, first+10)[first:] {
+		batch.Changes = append(batch.Changes, projectionstest.ChangeTo(doc, 0))
+	}
+	outcomes, err := h.sink.Write(t.Context(), batch)
+	if err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	for i, c := range batch.Changes {
+		h.changes[c.Order.ID] = c
+		results = append(results, outcomes[i].Result)
+	}
+	h.figures = projectionstest.Figures(slices.Collect(maps.Values(h.changes)))
+	return results
+}
