@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -109,7 +108,7 @@ func (a *Auditor) Why(ctx context.Context, id string, cut query.Cut, field strin
 	fields := query.Fields(doc)
 	var origins []Origin
 	for _, f := range fields {
-		if f.Path != field && (!within(f.Path, field) || hollow(f.Value)) {
+		if f.Path != field && (!within(f.Path, field) || f.Hollow()) {
 			continue
 		}
 		by := setters[f.Path]
@@ -142,8 +141,6 @@ func mark(setters map[string]*setter, path string, by *setter) {
 }
 
 func within(path, prefix string) bool { return prefix == "" || strings.HasPrefix(path, prefix+"/") }
-
-func hollow(value json.RawMessage) bool { return string(value) == "[]" || string(value) == "{}" }
 
 // known says what there is where field ends to lead anywhere.
 func known(fields []query.Field, field string) string {

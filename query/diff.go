@@ -35,6 +35,13 @@ type Field struct {
 	Value json.RawMessage `json:"value"`
 }
 
+// Hollow reports that the field is a list or an object without anything in it:
+// where its contents come and go, their fields tell it. The tags, one value, are
+// never hollow.
+func (f Field) Hollow() bool {
+	return f.Path != tagsPath && (string(f.Value) == "[]" || string(f.Value) == "{}")
+}
+
 // Diff lists the fields that differ, by path. It has none exactly when the
 // documents are the same JSON. It takes any document, however damaged.
 func Diff(before, after view.Order) []FieldChange {
@@ -52,12 +59,12 @@ func Diff(before, after view.Order) []FieldChange {
 		}
 	}
 	for path, value := range was {
-		if !bytes.Equal(value, is[path]) && !is.tells(path, value) {
+		if !bytes.Equal(value, is[path]) && !is.tells(Field{path, value}) {
 			changes = append(changes, FieldChange{Path: path, Before: value, After: is[path]})
 		}
 	}
 	for path, value := range is {
-		if was[path] == nil && !was.tells(path, value) {
+		if was[path] == nil && !was.tells(Field{path, value}) {
 			changes = append(changes, FieldChange{Path: path, After: value})
 		}
 	}
@@ -203,14 +210,13 @@ func isAmount(path string, members map[string]jsontext.Value) bool {
 	return len(members) == 2 && members["amount"] != nil && members["currency"] != nil && !strings.HasSuffix(path, "/metadata")
 }
 
-// tells reports that value is an empty list or object, and that f has fields
-// there: that they come or go says it all.
-func (f flat) tells(path string, value json.RawMessage) bool {
-	if path == tagsPath || string(value) != "[]" && string(value) != "{}" {
+// tells reports that the field is hollow and that f has fields in its place.
+func (f flat) tells(field Field) bool {
+	if !field.Hollow() {
 		return false
 	}
-	for p := range f {
-		if strings.HasPrefix(p, path+"/") {
+	for path := range f {
+		if strings.HasPrefix(path, field.Path+"/") {
 			return true
 		}
 	}
@@ -232,5 +238,5 @@ func marshal(v any) json.RawMessage {
 
 // escape writes a name as a token of a JSON Pointer (RFC 6901).
 func escape(name string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+	return strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 }

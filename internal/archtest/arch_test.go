@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"projections/sqlite":          {"projections", "query", "view", "eventstore", "domain/money"},
 	"query":                       {"view", "projections", "eventstore", "eventstore/codec", "domain/..."},
 	"audit":                       {"view", "command", "projections", "query", "eventstore", "eventstore/codec", "domain/..."},
+	"audit/audittest":             {"audit", "query", "view", "projections", "domain", "eventstore", "eventstore/codec"},
 	"reconcile":                   {"view", "projections", "query", "eventstore", "eventstore/codec", "domain/...", "internal/spill"},
 	"reconcile/expected":          {"view", "eventstore", "eventstore/codec", "domain", "domain/money", "domain/order"},
 	"importer":                    {"command", "domain/..."},
