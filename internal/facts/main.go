@@ -7,7 +7,8 @@
 //
 // Each set is imported three times over two folders: order by order, once more
 // (which must add nothing), and interleaved in business time, whose views must
-// equal those of the first in everything but position and updatedAt.
+// equal those of the first in everything but position and updatedAt. Both are
+// reconciled: nothing differs from what the log says.
 package main
 
 import (
@@ -140,5 +141,10 @@ func (s set) run(ctx context.Context, binary, dir string, c *check) error {
 	c.equal("events in the views (revisions)", first.report.Events, seen.events)
 	c.equal("orders that differ when interleaved", 0, different)
 	s.check(c, one, seen)
+	for _, docket := range []*server{one, two} {
+		if err := checkReconciled(ctx, c, docket, first.report.Orders, first.report.Events); err != nil {
+			return err
+		}
+	}
 	return c.failed
 }
