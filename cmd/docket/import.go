@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/importer"
 )
 
@@ -54,13 +57,13 @@ func (c *importRetail) Run(p *program) error {
 	})
 }
 
-func (i importing) run(p *program, read func(context.Context, importer.Target, importer.Options) (importer.Report, error)) error {
-	c, err := p.connect(true)
-	if err != nil {
-		return err
-	}
-	report, err := i.into(p, c, read)
-	if err := c.and(err); err != nil {
+// reader is an import of one kind of files.
+type reader func(context.Context, importer.Target, importer.Options) (importer.Report, error)
+
+func (i importing) run(p *program, read reader) error {
+	target := &lateTarget{program: p}
+	report, err := i.into(p, target, read)
+	if err := errors.Join(err, target.close()); err != nil {
 		if p.ctx.Err() != nil {
 			return fmt.Errorf("stopped; the same command goes on where it ended: %w", err)
 		}
@@ -72,34 +75,81 @@ func (i importing) run(p *program, read func(context.Context, importer.Target, i
 	return report.WriteText(p.stdout)
 }
 
-// into imports through the connection, and waits for its views.
-func (i importing) into(p *program, c *connection, read func(context.Context, importer.Target, importer.Options) (importer.Report, error)) (importer.Report, error) {
+// into imports into the target, and waits for its views.
+func (i importing) into(p *program, target *lateTarget, read reader) (importer.Report, error) {
 	shown := newProgress(p.stderr)
 	defer shown.end()
 	options := importer.Options{
 		Zone: i.zone, Interleave: i.Interleave,
 		Progress: func(at importer.Progress) { shown.show(at.Phase, int64(at.Done), int64(at.Total)) },
 	}
-	target, done := c.target(p.ctx)
+	// Where there is a docket, reading long files waits until it is known to answer.
+	if p.config.Server != "" || p.requireLog() == nil {
+		if err := target.open(); err != nil {
+			return importer.Report{}, err
+		}
+	}
 	report, err := read(p.ctx, target, options)
-	done()
 	if err != nil {
 		return report, err
 	}
 	shown.show("waiting for the views", 0, 1)
-	if err := c.caughtUp(p.ctx); err != nil {
+	if err := target.caughtUp(p.ctx); err != nil {
 		return report, fmt.Errorf("the orders are there, but the views have not caught up: %w", err)
 	}
 	shown.show("waiting for the views", 1, 1)
 	return report, nil
 }
 
-// target is where an import through this connection sends its orders; done ends
-// it.
-func (c *connection) target(ctx context.Context) (target importer.Target, done func()) {
-	if c.app != nil {
-		return importer.Direct{Orders: c.app.orders}, func() {}
+// lateTarget reaches, or makes, a docket when the first order is there: files
+// that are refused leave no folder behind.
+type lateTarget struct {
+	program *program
+	once    sync.Once
+	err     error // why there is no docket
+	docket  *connection
+	orders  importer.Target
+	remote  *remoteTarget // nil unless another process was reached
+}
+
+func (t *lateTarget) open() error {
+	t.once.Do(func() {
+		if t.docket, t.err = t.program.connect(true); t.err != nil {
+			return
+		}
+		if t.docket.app != nil {
+			t.orders = importer.Direct{Orders: t.docket.app.orders}
+			return
+		}
+		t.remote = newRemoteTarget(t.program.ctx, t.docket.client)
+		t.orders = t.remote
+	})
+	return t.err
+}
+
+// Adopt sends one part of an order's history and waits for its answer.
+func (t *lateTarget) Adopt(ctx context.Context, orderID string, a order.Adopt, key string) (importer.Outcome, error) {
+	if err := t.open(); err != nil {
+		return importer.Outcome{}, err
 	}
-	remote := newRemoteTarget(ctx, c.client)
-	return remote, remote.close
+	return t.orders.Adopt(ctx, orderID, a, key)
+}
+
+// caughtUp returns when the views hold what was sent.
+func (t *lateTarget) caughtUp(ctx context.Context) error {
+	if t.docket == nil {
+		return nil
+	}
+	return t.docket.caughtUp(ctx)
+}
+
+// close ends what was opened; nothing may be on its way.
+func (t *lateTarget) close() error {
+	if t.remote != nil {
+		t.remote.close()
+	}
+	if t.docket == nil {
+		return nil
+	}
+	return t.docket.close()
 }
