@@ -40,6 +40,19 @@ func (c cutFlags) parameters() url.Values {
 	return v
 }
 
+// words say which point it is; empty for now.
+func (c cutFlags) words() string {
+	var points []string
+	for _, p := range []struct{ words, value string }{
+		{"at revision", c.AtRevision}, {"at position", c.AtPosition}, {"as it was known at", c.AsOf}, {"as it was true at", c.EffectiveAt},
+	} {
+		if p.value != "" {
+			points = append(points, p.words+" "+oneLine(p.value))
+		}
+	}
+	return strings.Join(points, ", ")
+}
+
 // orderPath is the path of a question about one order.
 func orderPath(id, what string, v url.Values) string {
 	path := "/v1/orders/" + url.PathEscape(id) + what

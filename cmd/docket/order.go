@@ -30,7 +30,12 @@ type orderGet struct {
 // Run shows one order; with --json the body of the API.
 func (c *orderGet) Run(p *program) error {
 	var o view.Order
-	return p.asked(orderPath(c.ID, "", c.parameters()), &o, func(w io.Writer) error { return writeOrder(w, o) })
+	return p.asked(orderPath(c.ID, "", c.parameters()), &o, func(w io.Writer) error {
+		if point := c.words(); point != "" {
+			fmt.Fprintf(w, "not as it is now: %s\n\n", point)
+		}
+		return writeOrder(w, o)
+	})
 }
 
 // orderList has a flag per parameter of GET /v1/orders, under its name there.

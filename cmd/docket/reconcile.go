@@ -168,6 +168,10 @@ func (c *reconcileShow) show(p *program) error {
 	if err == nil {
 		body, err = docket.get(p.ctx, "/v1/reconciliations/"+url.PathEscape(id), &report)
 	}
+	var problem *problemError
+	if errors.As(err, &problem) && problem.Status == http.StatusNotFound {
+		err = fmt.Errorf("there is no run %s; docket reconcile list says which there are", id)
+	}
 	if err := docket.and(err); err != nil {
 		return err
 	}
