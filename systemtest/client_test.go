@@ -155,3 +155,11 @@ type orderAnswer struct {
 	Tags     []string          `json:"tags"`
 	Metadata map[string]string `json:"metadata"`
 }
+
+// placeBody places an order; mark is left in it.
+func placeBody(order, mark string) map[string]any {
+	return map[string]any{
+		"id": order, "currency": "EUR", "customer": map[string]any{"id": "c-" + order, "name": mark},
+		"lines": []any{map[string]any{"sku": "MUG", "title": "Mug", "quantity": 2, "unitPrice": map[string]any{"amount": "7.50", "currency": "EUR"}}},
+	}
+}

@@ -5,10 +5,11 @@
 // docket_test.go starts and kills the program, client_test.go talks to it and
 // loses answers. model_test.go says what a history of answers may look like;
 // anomalies_test.go shows that faulty ones are told, search_test.go keeps the
-// search short, shortcuts_test.go shows that it finds the same;
-// linearizable_test.go makes histories of the real program. killed_test.go kills
-// everything that writes at once: load_test.go is the clients, foreign_test.go
-// another program that changes the views.
+// search short, shortcuts_test.go shows that it finds the same.
+// linearizable_test.go makes histories of the real program, with the clients of
+// history_client_test.go. killed_test.go kills everything that writes at once:
+// load_test.go is the clients, foreign_test.go another program that changes the
+// views.
 //
 // Environment: DOCKET_HISTORIES and DOCKET_KILLS (how many; a few when not set),
 // DOCKET_SEED (repeats choices, not the timing), DOCKET_OUTPUT (folder for what a
