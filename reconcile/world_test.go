@@ -30,43 +30,63 @@ type world struct {
 	reconciler *Reconciler
 }
 
-// newWorld starts the views on an empty log; fold, when given, is theirs.
-func newWorld(t testing.TB, fold ...projections.Fold) *world {
+// newWorld starts the views on an empty log.
+func newWorld(t testing.TB) *world {
 	w := &world{TB: t, dir: t.TempDir()}
 	var err error
 	if w.store, err = events.Open(context.Background(), w.dir, events.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	w.orders = command.New(command.Options{Store: w.store})
-	o := projections.Options{
-		Store: w.store, Backend: sqlite.NewBackend(w.dir, sqlite.Options{}), SpillDir: filepath.Join(w.dir, "tmp"),
-	}
-	for _, o.Fold = range fold {
-	}
-	w.manager = projections.NewManager(o)
-	ctx, stop := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- w.manager.Run(ctx) }()
 	t.Cleanup(func() {
-		stop()
-		if err := errors.Join(<-ran, w.orders.Close(), w.store.Close()); err != nil {
+		if err := errors.Join(w.orders.Close(), w.store.Close()); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := w.manager.Started(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.reconciler = New(Options{Store: w.store, Projection: w.manager, SpillDir: filepath.Join(w.dir, "tmp")})
+	w.project(projections.Fold{})
 	return w
 }
 
-// filled is a world with the orders of the excerpt and so many generated ones.
-func filled(t testing.TB, generated int, fold ...projections.Fold) *world {
-	w := newWorld(t, fold...)
+// folded is the same log with views of its own, made by another fold.
+func (w *world) folded(t testing.TB, fold projections.Fold) *world {
+	other := &world{TB: t, dir: t.TempDir(), store: w.store, orders: w.orders}
+	other.project(fold)
+	other.caughtUp()
+	return other
+}
+
+func (w *world) project(fold projections.Fold) {
+	w.manager = projections.NewManager(projections.Options{
+		Store: w.store, Backend: sqlite.NewBackend(w.dir, sqlite.Options{}), SpillDir: filepath.Join(w.dir, "tmp"), Fold: fold,
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- w.manager.Run(ctx) }()
+	w.Cleanup(func() {
+		stop()
+		if err := <-ran; err != nil {
+			w.Error(err)
+		}
+	})
+	if err := w.manager.Started(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+	w.reconciler = New(Options{Store: w.store, Projection: w.manager, SpillDir: filepath.Join(w.dir, "tmp")})
+}
+
+// filled is a world with the orders of the excerpt, so many generated ones, and
+// one to which happens what happens to none of these.
+func filled(t testing.TB, generated int) *world {
+	w := newWorld(t)
 	if _, err := importer.Excerpt(t.Context(), importer.Direct{Orders: w.orders}, importer.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	w.generate(1, generated)
+	w.place("special")
+	at := time.Date(2020, 1, 3, 0, 0, 0, 0, time.UTC)
+	w.do("special", order.SetTags{Tags: []string{"gift", "vip"}, At: at})
+	w.do("special", order.ChangeShippingAddress{Address: order.Address{City: "Lyon", Country: "FR"}, At: at})
+	w.do("special", order.Cancel{Lines: []order.LineQuantity{{LineID: "l1", Quantity: 1}}, Reason: "one is enough", At: at})
 	w.caughtUp()
 	return w
 }
