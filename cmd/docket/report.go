@@ -16,8 +16,8 @@ import (
 
 // Bounds of what a report shows; --json has all that was written down.
 const (
-	shownFindings = 20 // of a class
-	shownFields   = 10 // of a finding
+	shownFindings = 10 // of a class
+	shownFields   = 6  // of a finding
 )
 
 // classes in the order of a report, each with what it means and what to do.
@@ -215,8 +215,14 @@ func writeClass(w io.Writer, class reconcile.Class, r reconcile.Report) {
 
 func writeFinding(w io.Writer, f reconcile.Finding) {
 	head := f.Entity + " " + f.ID
+	detail := f.Detail
 	switch {
 	case f.Revision == nil && f.Kept == nil:
+		// What is told of a figure belongs to its name.
+		if detail != "" {
+			head += ", " + detail
+		}
+		detail = ""
 	case f.Revision == nil || *f.Revision < 0:
 		head += fmt.Sprintf(", revision %d in the views", *cmp.Or(f.Kept, f.Revision))
 	case f.Kept == nil || *f.Kept < 0:
@@ -237,12 +243,12 @@ func writeFinding(w io.Writer, f reconcile.Finding) {
 		head += ": " + f.Outcome
 	}
 	fmt.Fprintf(w, "  %s\n", oneLine(head))
-	if f.Detail != "" {
-		fmt.Fprintf(w, "    %s\n", oneLine(f.Detail))
-	}
 	_ = writeChanges(w, "    ", f.Fields[:min(len(f.Fields), shownFields)]) // memory takes all
 	if more := len(f.Fields) - shownFields; more > 0 {
-		fmt.Fprintf(w, "    and %d fields more, see --json\n", more)
+		fmt.Fprintf(w, "    and %s more, see --json\n", plural(int64(more), "field"))
+	}
+	if detail != "" {
+		fmt.Fprintf(w, "    %s\n", oneLine(detail))
 	}
 }
 
