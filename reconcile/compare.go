@@ -236,7 +236,30 @@ func (u *run) compareBatch(ctx context.Context, batch []stream, t *tally) error 
 	if err := u.count(t, want, streams, len(suspects)); err != nil {
 		return err
 	}
-	return u.lookAndFind(ctx, suspects)
+	if err := u.lookAndFind(ctx, suspects); err != nil {
+		return err
+	}
+	return u.forget(t, want, suspects)
+}
+
+// forget takes orders off the tally again that were deleted: the log may still
+// deliver their events, but nobody need keep what they make.
+func (u *run) forget(t *tally, counted []projections.Change, suspects []string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	defer func() {
+		for _, id := range suspects {
+			delete(u.gone, id)
+		}
+	}()
+	for _, change := range counted {
+		if u.gone[change.Order.ID] {
+			if err := t.count(change, -1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (u *run) count(t *tally, want []projections.Change, streams int64, suspects int) error {

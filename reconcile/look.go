@@ -113,11 +113,22 @@ func (u *run) observe(ctx context.Context, ids []string) ([]observation, error) 
 		} else if out[i], err = u.judge(ctx, h, want[i], there[i], kept[i]); err != nil {
 			return nil, err
 		}
-		if out[i].finding != nil {
-			u.touch(want[i], kept[i])
-		}
+		u.observed(h, out[i], want[i], kept[i])
 	}
 	return out, nil
+}
+
+// observed remembers that a stream is gone, and the figures that an order that
+// differs may explain.
+func (u *run) observed(h history, o observation, want projections.Change, kept projections.Kept) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(h.events) == 0 {
+		u.gone[h.id] = true
+	}
+	if o.finding != nil && u.orders <= u.mostRepairs() {
+		u.touch(want, kept)
+	}
 }
 
 // unreadable notes an order whose events cannot be read, unless it is parked

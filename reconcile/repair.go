@@ -25,13 +25,8 @@ func (u *run) mostRepairs() int64 { return u.limit(u.report.Compared.Events) }
 
 // touch remembers the figures that an order that differs adds to, as it is kept
 // and as it should be: those that differ because of it are not counted beside
-// it.
+// it. u.mu is held.
 func (u *run) touch(want projections.Change, kept projections.Kept) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.orders > u.mostRepairs() {
-		return
-	}
 	add := func(key projections.FigureKey, _ values) { u.touched[key] = true }
 	eachFigure(want.Contribution, &want.Order, add)
 	eachFigure(kept.Contribution, &kept.Document, add)

@@ -96,6 +96,8 @@ type run struct {
 	orders       int64 // that differ
 	// touched are the figures that differing orders add to.
 	touched map[projections.FigureKey]bool
+	// gone are orders of the batch whose stream cannot be read any more.
+	gone map[string]bool
 }
 
 // repair is an order to repair; number is that of its finding, -1 when it is not
@@ -116,7 +118,7 @@ func (r *Reconciler) Run(ctx context.Context, id string, request Request, progre
 		return Report{}, fmt.Errorf("%.80q cannot name a reconciliation", id)
 	}
 	u := &run{
-		Reconciler: r, progress: progress, touched: map[projections.FigureKey]bool{},
+		Reconciler: r, progress: progress, touched: map[projections.FigureKey]bool{}, gone: map[string]bool{},
 		report: Report{
 			ID: id, State: stateRunning, Request: request, StartedAt: r.Clock().UTC(),
 			Counts: map[Class]int64{}, Findings: []Finding{},

@@ -29,7 +29,7 @@ type Accounts struct {
 	payments []payment
 	refunds  []refund
 	parcels  []parcel
-	returns  []ret
+	returns  []sentBack
 	edits    []edit
 	holds    []hold // not released
 	notes    []note
@@ -71,10 +71,10 @@ type payment struct {
 
 type refund struct {
 	name
-	payment, ret, reason, reference string
-	amount                          money.Amount
-	ended                           string // completed or failed, the first of them
-	at                              time.Time
+	paymentID, returnID, reason, reference string
+	amount                                 money.Amount
+	ended                                  string // completed or failed, the first of them
+	at                                     time.Time
 }
 
 type parcel struct {
@@ -84,7 +84,7 @@ type parcel struct {
 	left, arrived     *time.Time
 }
 
-type ret struct {
+type sentBack struct {
 	name
 	asked  []order.LineQuantity
 	came   []order.ReturnedLine

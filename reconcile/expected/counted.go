@@ -91,3 +91,25 @@ func sum[T any](rows []T, compare func(a, b *T) int, add func(to, row *T)) []T {
 	}
 	return rows[:n+1]
 }
+
+// texts are what people look for an order by.
+func texts(d *view.Order) []string {
+	all := make([]string, 0, 24+2*len(d.Lines))
+	all = append(all, d.Number, d.Customer.Name, d.Customer.Email)
+	for i := range d.Lines {
+		all = append(all, d.Lines[i].SKU, d.Lines[i].Title)
+	}
+	for i := range d.Notes {
+		all = append(all, d.Notes[i].Text)
+	}
+	all = append(all, d.Tags...)
+	for i := range d.Shipments {
+		all = append(all, d.Shipments[i].TrackingNumber)
+	}
+	for _, a := range [...]*view.Address{d.BillingAddress, d.ShippingAddress} {
+		if a != nil {
+			all = append(all, a.Name, a.Company, a.Street, a.PostalCode, a.City, a.State, a.Country, a.Phone)
+		}
+	}
+	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
+}

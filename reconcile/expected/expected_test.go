@@ -67,19 +67,19 @@ func TestGapsAreSeen(t *testing.T) {
 
 func TestInvariantsHold(t *testing.T) {
 	rows := Rows()
-	for seed := range int64(6_000) {
+	for seed := range int64(3_000) {
 		events := recorded("o", ordertest.History(seed, 1+int(seed)%70))
 		if got := rows.Order("o", events); len(got.Violations) > 0 {
 			t.Fatalf("seed %d: %v", seed, got.Violations)
 		}
 	}
-	for seed := range int64(6_000) {
+	for seed := range int64(3_000) {
 		events := recorded("o", adopted(seed, 1+int(seed)%50))
 		if got := rows.Order("o", events); len(got.Violations) > 0 {
 			t.Fatalf("adopted, seed %d: %v", seed, got.Violations)
 		}
 	}
-	for seed := range int64(1_000) {
+	for seed := range int64(500) {
 		events := recorded("o", long(seed, 100))
 		if got := rows.Order("o", events); len(got.Violations) > 0 {
 			t.Fatalf("long, seed %d: %v", seed, got.Violations)

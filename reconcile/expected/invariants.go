@@ -15,6 +15,7 @@ import (
 // events and at what came out, and say what must hold between the two, one law
 // after the other:
 //
+//	folds                 no row panics, nor does what is read off
 //	last-event            the document is at the last event, and none is missing
 //	identity              who, where and what it is called come from the events that may say so
 //	things-told           every payment, parcel, return ... is what its own events say, and no more
@@ -23,11 +24,12 @@ import (
 //	status-derivable      the axes follow from the figures of the document
 //	counted               what is counted is what the document shows
 //
-// Those that speak of lines and identity want the placing first, where every
-// decider puts it.
+// Those that speak of identity, lines and charges want the placing first, where
+// every decider puts it.
 func violations(events []codec.Recorded, o *Order) []Violation {
 	c := check{events: events, o: o, d: &o.Document}
 	c.lastEvent()
+	c.shipments()
 	if placing, ok := events[0].Event.(order.Placed); ok && placing.Kind != "" {
 		c.identity(&placing)
 		c.quantities(&placing)
@@ -36,7 +38,6 @@ func violations(events []codec.Recorded, o *Order) []Violation {
 	}
 	c.payments()
 	c.refunds()
-	c.shipments()
 	c.returns()
 	c.edits()
 	c.notes()
@@ -56,6 +57,7 @@ type check struct {
 	events []codec.Recorded
 	o      *Order
 	d      *view.Order
+	packed []packing // by shipments
 	broken []Violation
 }
 

@@ -162,7 +162,7 @@ func Rows() Table {
 		}),
 		"OrderRefundGranted": row(func(a *Accounts, e order.RefundGranted) {
 			if r, begins := begin(&a.refunds, e.RefundID); begins {
-				r.payment, r.ret, r.amount, r.reason, r.at = e.PaymentID, e.ReturnID, e.Amount, e.Reason, e.At
+				r.paymentID, r.returnID, r.amount, r.reason, r.at = e.PaymentID, e.ReturnID, e.Amount, e.Reason, e.At
 			}
 		}),
 		"OrderRefundCompleted": row(func(a *Accounts, e order.RefundCompleted) {

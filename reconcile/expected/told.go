@@ -66,24 +66,22 @@ func (c *check) payments() {
 // authorised than that.
 func (c *check) payment(id string) view.Payment {
 	var p view.Payment
-	var nothing money.Amount
-	if c.d.Currency != "" {
-		nothing = money.Zero(c.d.Currency)
-	}
-	begin := func() {
+	begin := func(nothing money.Amount) {
 		if p.ID == "" {
 			p = view.Payment{ID: id, Authorised: nothing, Captured: nothing, Status: "authorised"}
 		}
 	}
-	ended := false
+	ended, nothing := false, money.Amount{} // in no currency before the placing
 	for i := range c.events {
 		switch e := c.events[i].Event.(type) {
+		case order.Placed:
+			nothing = money.Zero(c.d.Currency)
 		case order.PaymentAuthorised:
 			if e.PaymentID != id {
 				continue
 			}
 			if p.ID == "" {
-				begin()
+				begin(money.Zero(e.Amount.Currency()))
 				p.Reference, p.At = e.Reference, e.At
 			}
 			p.Authorised, p.Method = e.Amount, or(p.Method, e.Method)
@@ -94,7 +92,7 @@ func (c *check) payment(id string) view.Payment {
 			if e.PaymentID != id {
 				continue
 			}
-			begin()
+			begin(money.Zero(e.Amount.Currency()))
 			p.Captured, p.At = p.Captured.Add(e.Amount), e.At
 			p.Method, p.Reference = or(e.Method, p.Method), or(e.Reference, p.Reference)
 			if !ended && p.Captured.Cmp(p.Authorised) >= 0 {
@@ -105,7 +103,7 @@ func (c *check) payment(id string) view.Payment {
 				continue
 			}
 			if p.ID == "" {
-				begin()
+				begin(nothing)
 				p.Method = e.Method
 			}
 			ended, p.Status, p.Reason, p.At = true, "failed", e.Reason, e.At
@@ -167,6 +165,7 @@ func (c *check) shipments() {
 	for i := range c.d.Shipments {
 		has := &c.d.Shipments[i]
 		var units []order.LineQuantity
+		packed := 0 // the event that tells the units
 		var carrier, tracking string
 		var left, arrived *time.Time
 		for j := range c.events {
@@ -175,7 +174,7 @@ func (c *check) shipments() {
 				if e.ShipmentID == has.ID && left == nil {
 					left, carrier, tracking = &e.At, e.Carrier, e.TrackingNumber
 					if len(units) == 0 {
-						units = e.Lines
+						units, packed = e.Lines, j
 					}
 				}
 			case order.ShipmentUpdated:
@@ -186,11 +185,12 @@ func (c *check) shipments() {
 				if e.ShipmentID == has.ID && arrived == nil {
 					arrived = &e.At
 					if left == nil {
-						units = e.Lines
+						units, packed = e.Lines, j
 					}
 				}
 			}
 		}
+		c.packed = append(c.packed, packing{packed, units})
 		status := "dispatched"
 		if arrived != nil {
 			status = "delivered"
@@ -201,6 +201,12 @@ func (c *check) shipments() {
 				*has, status, units, carrier, tracking, left, arrived)
 		}
 	}
+}
+
+// packing is what went into a parcel, and the number of the event that says so.
+type packing struct {
+	at    int
+	units []order.LineQuantity
 }
 
 func sameUnits(a []view.LineQuantity, b []order.LineQuantity) bool {
