@@ -4,6 +4,7 @@
 package archtest
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -125,6 +126,60 @@ func TestPureCodeReadsNoClock(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSecondFoldDerivesOnItsOwn: the expected side of reconciliation takes from
+// the rules what events are called and hold, and nothing that decides or derives.
+func TestSecondFoldDerivesOnItsOwn(t *testing.T) {
+	root := filepath.Join("..", "..")
+	words := map[string]bool{}
+	for _, f := range sources(t, filepath.Join(root, "domain/order")) {
+		for _, d := range f.Decls {
+			if d, ok := d.(*ast.GenDecl); ok && (d.Tok == token.TYPE || d.Tok == token.CONST) {
+				for _, s := range d.Specs {
+					switch s := s.(type) {
+					case *ast.TypeSpec:
+						words[s.Name.Name] = true
+					case *ast.ValueSpec:
+						for _, name := range s.Names {
+							words[name.Name] = true
+						}
+					}
+				}
+			}
+		}
+	}
+	delete(words, "State")
+	for _, f := range sources(t, filepath.Join(root, "reconcile/expected")) {
+		ast.Inspect(f, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := s.X.(*ast.Ident); ok && x.Name == "order" && !words[s.Sel.Name] {
+					t.Errorf("reconcile/expected uses order.%s", s.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// sources parses the files of a package without its tests.
+func sources(t *testing.T, dir string) (files []*ast.File) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no files in %s: %v", dir, err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	return files
 }
 
 // walkGo visits every Go file of the root module.
