@@ -57,7 +57,10 @@ func (a *Auditor) History(ctx context.Context, id string, cut query.Cut) ([]Entr
 			Correlation: e.Meta.CorrelationID, Causation: e.Meta.CausationID, TraceParent: e.Meta.TraceParent,
 		})
 	})
-	return entries, errors.Join(err, failed)
+	if err := errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	return entries, nil
 }
 
 // Diff lists the fields of an order that differ between two cuts, by path; from
@@ -144,7 +147,7 @@ func within(path, prefix string) bool { return prefix == "" || strings.HasPrefix
 
 // known says what there is where field ends to lead anywhere.
 func known(fields []query.Field, field string) string {
-	const enough = 20
+	const enough = 40
 	parent := field
 	for {
 		cut := strings.LastIndexByte(parent, '/')

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
@@ -172,11 +173,11 @@ func unitsOf(lines []order.LineQuantity, before view.Order) string {
 
 func received(lines []order.ReturnedLine, before view.Order) string {
 	return few(lines, func(l order.ReturnedLine) string {
-		words := count(l.Quantity, "unit") + " of " + line(l.LineID, before)
+		words := count(l.Quantity, "unit")
 		if l.Condition != "" {
-			words += ", " + quote(l.Condition)
+			words += " (" + quote(l.Condition) + ")"
 		}
-		return words
+		return words + " of " + line(l.LineID, before)
 	})
 }
 
@@ -282,14 +283,14 @@ func few[T any](all []T, words func(T) string) string {
 		named = append(named, words(x))
 	}
 	if more := len(all) - len(named); more > 0 {
-		return strings.Join(named, "; ") + fmt.Sprintf("; and %d more", more)
+		return strings.Join(named, ", ") + fmt.Sprintf(", and %d more", more)
 	}
-	return strings.Join(named, "; ")
+	return strings.Join(named, ", ")
 }
 
 // quote is a text of the order on one line, cut where it is long.
 func quote(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
+	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 	if runes := []rune(text); len(runes) > longestQuote {
 		return string(runes[:longestQuote-1]) + "…"
 	}
