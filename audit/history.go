@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/docket-orders/docket/domain"
-	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
@@ -19,12 +17,9 @@ import (
 // there is.
 var ErrFieldUnknown = domain.Reject(domain.NotFound, "unknown-field", "the order has no such field").At("field")
 
-// Options of an Auditor. Query is needed.
+// Options of an Auditor; all of them are needed.
 type Options struct {
-	Store     eventstore.Store
-	Namespace eventstore.Namespace
-	Query     *query.Service
-	Clock     func() time.Time
+	Query *query.Service // folds orders from the log
 }
 
 // Auditor answers what happened to one order. Its methods may be called from

@@ -44,7 +44,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, store: store}
 	w.orders = command.New(command.Options{Store: store, Logger: quiet, Clock: w.tick})
 	w.queries = query.New(query.Options{Store: store, Clock: w.now})
-	w.auditor = audit.New(audit.Options{Store: store, Query: w.queries, Clock: w.now})
+	w.auditor = audit.New(audit.Options{Query: w.queries})
 	t.Cleanup(func() {
 		if err := errors.Join(w.orders.Close(), store.Close()); err != nil {
 			t.Error(err)

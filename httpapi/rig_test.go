@@ -66,7 +66,7 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 	queries := query.New(query.Options{Store: store, Live: live, Progress: r.manager, Log: identity})
 	o := Options{
 		Orders: r.orders, Projections: r.manager, Store: store, Log: identity, Lifetime: running, Version: "test",
-		Query: queries, Audit: audit.New(audit.Options{Store: store, Query: queries}), Refusals: refusals,
+		Query: queries, Audit: audit.New(audit.Options{Query: queries}), Refusals: refusals,
 		Reconcile: reconcile.New(reconcile.Options{Store: store, Projection: r.manager, SpillDir: filepath.Join(dir, "spill")}),
 		Logger:    newLogger(r.log),
 	}
