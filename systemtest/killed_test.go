@@ -21,6 +21,8 @@ const (
 	loadClients = 6
 	// checkEvery so many kills everything that was told since is looked at.
 	checkEvery = 3
+	// importsPerRound keeps the log small enough to be compared in every round.
+	importsPerRound = 2
 )
 
 // TestKilledUnderLoad kills docket with kill -9 again and again while clients
@@ -60,7 +62,9 @@ type campaign struct {
 	planted  int
 	mending  int // kills while something was being repaired
 	imports  imports
-	runs     atomic.Int64 // of reconciliation, that ended
+	clean    atomic.Int64 // reconciliations that found everything right
+	drift    atomic.Int64 // that found differences
+	unsure   atomic.Int64 // that could not tell, although nobody killed docket
 	repaired atomic.Int64
 	// foreign: somebody changed the views, and they were not found clean since.
 	foreign atomic.Bool
@@ -77,14 +81,14 @@ func newCampaign(t *testing.T, seed uint64) *campaign {
 }
 
 func (c *campaign) String() string {
-	return fmt.Sprintf("%d commands acknowledged, %d repeated at once, %d refused, %d read with their token; %d imports ended; %d reconciliations ended, %d differences planted, %d repaired, %d kills meanwhile",
-		len(c.acknowledged), c.repeated, c.refused, c.read, c.imports.ended, c.runs.Load(), c.planted, c.repaired.Load(), c.mending)
+	return fmt.Sprintf("%d commands acknowledged, %d repeated at once, %d refused, %d read with their token; %d imports ended; reconciliations: %d clean, %d drift, %d could not tell; %d differences planted, %d repaired, %d kills meanwhile",
+		len(c.acknowledged), c.repeated, c.refused, c.read, c.imports.ended, c.clean.Load(), c.drift.Load(), c.unsure.Load(), c.planted, c.repaired.Load(), c.mending)
 }
 
 // round is load, a kill at some moment in it, and a new start. Between every
 // other two checks the views are changed from outside in each round, while
-// docket runs or while it is down; half of these kills wait until something is
-// being repaired.
+// docket runs or while it is down. Half of the kills wait for a reconciliation:
+// until it repairs, or has found everything right.
 func (c *campaign) round(n int) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	defer cancel()
@@ -101,7 +105,7 @@ func (c *campaign) round(n int) {
 	working.Go(func() { c.importAll(ctx, s) })
 	working.Go(func() { c.repairAll(ctx, s) })
 
-	changed, down, mends := (n-1)/checkEvery%2 == 1, c.rng.IntN(3) == 0, c.rng.IntN(2) == 0
+	changed, down, waits := (n-1)/checkEvery%2 == 1, c.rng.IntN(3) == 0, c.rng.IntN(2) == 0
 	if changed && !down {
 		c.plant()
 	}
@@ -110,8 +114,8 @@ func (c *campaign) round(n int) {
 	case <-time.After(time.Minute):
 		c.t.Errorf("round %d: too little was acknowledged in a minute", n)
 	}
-	if changed && !down && mends {
-		c.awaitRepair(ctx, s)
+	if waits {
+		c.awaitReconciliation(ctx, s)
 	} else {
 		<-time.After(time.Duration(c.rng.Int64N(int64(300 * time.Millisecond))))
 	}
@@ -124,11 +128,14 @@ func (c *campaign) round(n int) {
 	c.site.start()
 }
 
-// awaitRepair returns when something is being repaired, or was long ago.
-func (c *campaign) awaitRepair(ctx context.Context, s *server) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+// awaitReconciliation returns when a reconciliation repairs, or a clean one has
+// ended in this round, or it was given up.
+func (c *campaign) awaitReconciliation(ctx context.Context, s *server) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	for ctx.Err() == nil {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for before := c.clean.Load(); ctx.Err() == nil && c.clean.Load() == before; <-tick.C {
 		got, err := s.do(ctx, c.network, request{method: "GET", path: "/v1/reconciliations?limit=1"})
 		var runs struct {
 			Items []struct{ Progress struct{ Phase string } }
@@ -153,12 +160,9 @@ func (c *campaign) plant() {
 	c.planted += len(planted)
 }
 
-// importAll imports file after file until docket is gone.
+// importAll imports a few files, or fewer when docket goes.
 func (c *campaign) importAll(ctx context.Context, s *server) {
-	for ctx.Err() == nil {
-		if c.imports.next(ctx, c.t, s).status != 0 {
-			return
-		}
+	for n := 0; n < importsPerRound && c.imports.next(ctx, c.t, s).status == 0; n++ {
 	}
 }
 
@@ -167,12 +171,9 @@ func (c *campaign) importAll(ctx context.Context, s *server) {
 func (c *campaign) repairAll(ctx context.Context, s *server) {
 	for ctx.Err() == nil {
 		before := c.foreign.Load()
-		ran := c.reconcile(ctx, s, "--repair")
-		if ran.status == 1 && !before && !c.foreign.Load() {
-			c.t.Errorf("healthy views were reported:\n%s%s", ran.stdout, ran.stderr)
-		}
-		if ran.status < 0 || ran.status > 1 {
-			return
+		run := c.reconcile(ctx, s, "--repair")
+		if run.status == 1 && !before && !c.foreign.Load() {
+			c.t.Errorf("healthy views were reported:\n%s%s", run.stdout, run.stderr)
 		}
 	}
 }
@@ -180,13 +181,25 @@ func (c *campaign) repairAll(ctx context.Context, s *server) {
 // reconcile is docket reconcile run, through the running docket.
 func (c *campaign) reconcile(ctx context.Context, s *server, flags ...string) ran {
 	run := docket(ctx, append([]string{"reconcile", "run", "--json", "--server", s.base, "--key", s.key}, flags...)...)
-	var report struct{ Repaired int64 }
-	if run.status == 0 || run.status == 1 {
-		if err := json.Unmarshal([]byte(run.stdout), &report); err != nil {
-			c.t.Errorf("the report of a reconciliation: %v: %s", err, run.stdout)
-		}
-		c.repaired.Add(report.Repaired)
-		c.runs.Add(1)
+	if run.stdout == "" { // docket is gone
+		return run
+	}
+	var report struct {
+		Repaired int64
+		Reasons  []string
+	}
+	if err := json.Unmarshal([]byte(run.stdout), &report); err != nil {
+		c.t.Errorf("the report of a reconciliation: %v: %s", err, run.stdout)
+	}
+	c.repaired.Add(report.Repaired)
+	switch run.status {
+	case 0:
+		c.clean.Add(1)
+	case 1:
+		c.drift.Add(1)
+	case 2:
+		c.unsure.Add(1)
+		c.t.Logf("a reconciliation could not tell: %q", report.Reasons)
 	}
 	return run
 }
@@ -214,7 +227,7 @@ func (c *campaign) check(round int) {
 		c.t.Fatal(err)
 	}
 	if c.foreign.Load() {
-		if ran := c.reconcile(ctx, s, "--repair"); ran.status < 0 || ran.status > 1 {
+		if ran := c.reconcile(ctx, s, "--repair"); ran.status != 0 && ran.status != 1 {
 			c.t.Errorf("after kill %d: repair ended with %d:\n%s%s", round, ran.status, ran.stdout, ran.stderr)
 		}
 	}
