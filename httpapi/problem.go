@@ -15,6 +15,7 @@ import (
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/reconcile"
 )
 
 // Problem is the body of every error: RFC 9457 with a stable code.
@@ -193,6 +194,8 @@ func problemOf(err error) *Problem {
 		return p
 	case errors.Is(err, query.ErrParked), errors.Is(err, projections.ErrParked):
 		return problem("read-model-parked", "%v", err)
+	case errors.Is(err, reconcile.ErrClosed):
+		return problem("unavailable", "docket is stopping").retry(1).because(err)
 	case errors.Is(err, query.ErrNotReady), errors.Is(err, projections.ErrClosed):
 		return problem("unavailable", "the views are being opened").retry(1).because(err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

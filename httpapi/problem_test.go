@@ -11,6 +11,7 @@ import (
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/reconcile"
 )
 
 func TestFailuresAreTold(t *testing.T) {
@@ -37,6 +38,7 @@ func TestFailuresAreTold(t *testing.T) {
 		{projections.ErrParked, 503, "read-model-parked", false},
 		{query.ErrNotReady, 503, "unavailable", true},
 		{projections.ErrClosed, 503, "unavailable", true},
+		{reconcile.ErrClosed, 503, "unavailable", true},
 		{context.Canceled, 503, "unavailable", true},
 		{order.ErrDeparted, 409, "departed", false},
 		{&command.PreconditionError{Current: eventstore.NoStream}, 412, "precondition-failed", false},
