@@ -45,7 +45,7 @@ var arrows = map[string][]string{
 	"cmd/docket":                  {"..."},
 	"bench":                       {"..."},
 	"importer/excerpt":            {}, // the program that makes it
-	"internal/facts":              {"view", "domain/money"},
+	"internal/facts":              {"view", "domain/money", "query", "audit", "audit/audittest", "eventstore", "eventstore/codec", "eventstore/sqlite"},
 	"internal/spill":              {"eventstore"},
 	"internal/archtest":           {},
 }
