@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
@@ -142,6 +143,52 @@ func TestReprojectBesideTheFeed(t *testing.T) {
 	writing.Wait()
 	stop()
 	busy.Wait()
+	w.checkKept(m)
+}
+
+// between does something once, when a stream has been read to its end and before
+// the reader knows.
+type between struct {
+	eventstore.Store
+	do atomic.Pointer[func()]
+}
+
+func (b *between) ReadStream(ctx context.Context, stream string, from eventstore.Revision, d eventstore.Direction, limit int) iter.Seq2[eventstore.Record, error] {
+	return func(yield func(eventstore.Record, error) bool) {
+		for r, err := range b.Store.ReadStream(ctx, stream, from, d, limit) {
+			if !yield(r, err) {
+				return
+			}
+		}
+		if do := b.do.Swap(nil); do != nil {
+			(*do)()
+		}
+	}
+}
+
+// An event that comes between the reading of a stream and the writing of its
+// document waits for its turn: the document does not go back behind it.
+func TestReprojectTakesItsTurn(t *testing.T) {
+	w, files, _ := onSQLite(t)
+	b := &between{Store: w.store}
+	w.store = b
+	m, _ := w.run(files)
+	w.appendTo("o", placed)
+	w.must(m.CaughtUp(w.ctx))
+	early := make(chan bool, 1)
+	do := func() {
+		w.appendTo("o", order.Confirmed{At: later(1)})
+		// Long enough for a feeder that is not kept waiting.
+		ctx, cancel := context.WithTimeout(w.ctx, 200*time.Millisecond)
+		defer cancel()
+		early <- m.Wait(ctx, "o", 1) == nil
+	}
+	b.do.Store(&do)
+	w.must(m.Reproject(w.ctx, "o"))
+	if <-early {
+		t.Error("the event was applied in the middle of a reprojection")
+	}
+	w.must(m.Wait(w.ctx, "o", 1))
 	w.checkKept(m)
 }
 

@@ -242,6 +242,9 @@ func TestForeignDamage(t *testing.T) {
 			if !strings.Contains(words, c.says) || differs != (c.says != "") && c.figure != "several" {
 				t.Errorf("order o0: %q, should say %q", words, c.says)
 			}
+			if gone := c.says == "there is no document"; kept.NoDocument != gone {
+				t.Errorf("no document: %v", kept.NoDocument)
+			}
 			if c.figure != "several" && len(orders) > 2 && c.figure != "facet" {
 				t.Errorf("%d orders differ", len(orders))
 			}
@@ -263,6 +266,53 @@ func TestForeignDamage(t *testing.T) {
 		}
 		t.Run(c.name, func(t *testing.T) { damaged(t, false) })
 		t.Run(c.name+", and events come", func(t *testing.T) { damaged(t, true) })
+	}
+}
+
+// TestOtherBytesAreTheSame: JSON in another order, with other space, is what
+// docket wrote.
+func TestOtherBytesAreTheSame(t *testing.T) {
+	dir := t.TempDir()
+	h := healthySink(t, openIn(t, dir), projectionstest.Documents(52, 30))
+	change(t, dir, `UPDATE docs SET document = CAST(' ' || json_set(json_remove(document, '$.city'), '$.city', document ->> '$.city') || char(10) AS BLOB),
+		contribution = CAST(json_set(json_remove(contribution, '$.d'), '$.d', contribution ->> '$.d') AS BLOB)`)
+	if orders, figures := h.differing(t); len(orders)+len(figures) > 0 {
+		t.Errorf("%+v, %v", orders, figures)
+	}
+}
+
+// TestFullTextOneByOne: few orders are asked about alone, with the same answer.
+func TestFullTextOneByOne(t *testing.T) {
+	dir := t.TempDir()
+	docs := projectionstest.Documents(53, 10)
+	h := healthySink(t, openIn(t, dir), docs)
+	same := func(id string) bool {
+		kept, err := h.sink.Inspect(t.Context(), []projections.Change{h.changes[id]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kept[0].Same
+	}
+	for _, doc := range docs {
+		if !same(doc.ID) {
+			t.Errorf("%s differs", doc.ID)
+		}
+	}
+	words := strings.Fields(h.changes["o0"].Words)
+	for name, indexed := range map[string]string{
+		"fewer": strings.Join(words[1:], " "),
+		"more":  strings.Join(append(slices.Clone(words), "more"), " "),
+		"other": strings.Join(append(slices.Clone(words[1:]), "other"), " "),
+		"none":  "",
+	} {
+		change(t, dir, `DELETE FROM fts WHERE rowid = 1; INSERT INTO fts (rowid, words) VALUES (1, '`+strings.ReplaceAll(indexed, "'", "''")+`')`)
+		if same("o0") {
+			t.Errorf("%s words: the same", name)
+		}
+	}
+	change(t, dir, `DELETE FROM fts WHERE rowid = 1; INSERT INTO fts (rowid, words) VALUES (1, '`+strings.Join(words, " ")+`')`)
+	if !same("o0") {
+		t.Error("the same words differ")
 	}
 }
 
