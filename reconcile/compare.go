@@ -183,6 +183,7 @@ type stream struct {
 // byOrder groups records; a mark makes a group, and is not in it.
 func (u *run) byOrder(records []eventstore.Record) []stream {
 	var all []stream
+	var counts []int
 	at := map[string]int{}
 	for _, record := range records {
 		i, known := at[record.Stream]
@@ -190,10 +191,17 @@ func (u *run) byOrder(records []eventstore.Record) []stream {
 			id, _ := u.Namespace.ID(codec.Category, record.Stream)
 			i = len(all)
 			at[record.Stream] = i
-			all = append(all, stream{id: id})
+			all, counts = append(all, stream{id: id}), append(counts, 0)
 		}
-		if record.Type != "" {
-			all[i].records = append(all[i].records, record)
+		counts[i]++
+	}
+	grouped := make([]eventstore.Record, len(records))
+	for i, n := range counts {
+		all[i].records, grouped = grouped[:0:n], grouped[n:]
+	}
+	for _, record := range records {
+		if s := &all[at[record.Stream]]; record.Type != "" {
+			s.records = append(s.records, record)
 		}
 	}
 	return all

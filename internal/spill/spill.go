@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/docket-orders/docket/eventstore"
@@ -41,6 +42,7 @@ type Spill struct {
 	files [fileCount]*os.File
 	w     [fileCount]*bufio.Writer
 	sizes [fileCount]int64
+	count [fileCount]int // of records
 	buf   []byte
 }
 
@@ -76,6 +78,7 @@ func (s *Spill) Add(r eventstore.Record) error {
 	i := h.Sum64() >> (6 * s.depth) % fileCount
 	s.buf = appendRecord(s.buf[:0], r)
 	s.sizes[i] += int64(len(s.buf))
+	s.count[i]++
 	if _, err := s.w[i].Write(s.buf); err != nil {
 		return fmt.Errorf("spill: %w", err)
 	}
@@ -113,6 +116,7 @@ func (s *Spill) Each(fold func([]eventstore.Record) error) error {
 			err = s.deal(f, fold)
 		} else {
 			size += s.sizes[i]
+			together = slices.Grow(together, s.count[i])
 			err = readRecords(f, func(r eventstore.Record) error {
 				together = append(together, r)
 				return nil
@@ -151,9 +155,9 @@ func (s *Spill) deal(f *os.File, fold func([]eventstore.Record) error) error {
 }
 
 func readRecords(f *os.File, each func(eventstore.Record) error) error {
-	in := bufio.NewReaderSize(f, 256<<10)
+	in := reader{Reader: bufio.NewReaderSize(f, 256<<10), names: map[string]string{}}
 	for {
-		r, err := readRecord(in)
+		r, err := in.record()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -174,49 +178,85 @@ func appendRecord(b []byte, r eventstore.Record) []byte {
 	b = binary.AppendUvarint(b, r.Position.Commit)
 	b = binary.AppendUvarint(b, r.Position.Prepare)
 	b = append(b, r.ID[:]...)
-	for _, part := range [...]string{r.Stream, r.Type, string(r.Data), string(r.Metadata)} {
-		b = binary.AppendUvarint(b, uint64(len(part)))
-		b = append(b, part...)
+	b = appendPart(b, r.Stream)
+	b = appendPart(b, r.Type)
+	b = appendPart(b, r.Data)
+	return appendPart(b, r.Metadata)
+}
+
+func appendPart[T string | []byte](b []byte, part T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(part))), part...)
+}
+
+// reader reads the records of one file. Their bytes lie together in blocks, and
+// equal names are one string: many records, few allocations.
+type reader struct {
+	*bufio.Reader
+	names map[string]string
+	block []byte
+	err   error // of the record that is being read
+}
+
+const blockBytes = 64 << 10
+
+// record fails with io.EOF between two records only.
+func (in *reader) record() (r eventstore.Record, err error) {
+	if _, err := in.Peek(1); err != nil {
+		return r, err
 	}
+	in.err = nil
+	r.Revision = eventstore.Revision(in.number())
+	r.Position = eventstore.Position{Commit: in.number(), Prepare: in.number()}
+	in.fill(r.ID[:])
+	r.Stream, r.Type = in.name(), in.name()
+	r.Data, r.Metadata, r.JSON = in.bytes(), in.bytes(), true
+	if errors.Is(in.err, io.EOF) {
+		in.err = io.ErrUnexpectedEOF
+	}
+	return r, in.err
+}
+
+func (in *reader) number() (n uint64) {
+	if in.err == nil {
+		n, in.err = binary.ReadUvarint(in)
+	}
+	return n
+}
+
+func (in *reader) fill(b []byte) {
+	if in.err == nil {
+		_, in.err = io.ReadFull(in, b)
+	}
+}
+
+func (in *reader) bytes() []byte {
+	n := in.number()
+	if in.err == nil && n > eventstore.MaxAppendSize {
+		in.err = fmt.Errorf("a part of %d bytes", n)
+	}
+	if in.err != nil {
+		return nil
+	}
+	if int(n) > len(in.block) {
+		in.block = make([]byte, max(int(n), blockBytes))
+	}
+	b := in.block[:n:n]
+	in.block = in.block[n:]
+	in.fill(b)
 	return b
 }
 
-// readRecord fails with io.EOF between two records only.
-func readRecord(in *bufio.Reader) (r eventstore.Record, err error) {
-	revision, err := binary.ReadUvarint(in)
-	if err != nil {
-		return r, err
+// name leaves nothing in the block.
+func (in *reader) name() string {
+	before := in.block
+	b := in.bytes()
+	if len(before) >= len(b) {
+		in.block = before
 	}
-	// From here on an end is one inside a record.
-	number := func() uint64 {
-		if err != nil {
-			return 0
-		}
-		var n uint64
-		n, err = binary.ReadUvarint(in)
-		return n
+	if name, known := in.names[string(b)]; known {
+		return name
 	}
-	bytes := func() []byte {
-		n := number()
-		if err != nil || n > eventstore.MaxAppendSize {
-			if err == nil {
-				err = fmt.Errorf("a part of %d bytes", n)
-			}
-			return nil
-		}
-		b := make([]byte, n)
-		_, err = io.ReadFull(in, b)
-		return b
-	}
-	r.Revision = eventstore.Revision(revision)
-	r.Position = eventstore.Position{Commit: number(), Prepare: number()}
-	if err == nil {
-		_, err = io.ReadFull(in, r.ID[:])
-	}
-	r.Stream, r.Type = string(bytes()), string(bytes())
-	r.Data, r.Metadata, r.JSON = bytes(), bytes(), true
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return r, err
+	name := string(b)
+	in.names[name] = name
+	return name
 }
