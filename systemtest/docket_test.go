@@ -193,9 +193,16 @@ type site struct {
 	up      chan struct{} // closed while running is there
 }
 
-// newSite starts a docket over a new folder.
+// newSite starts a docket over a new folder; a test that fails leaves a copy of
+// it behind.
 func newSite(t *testing.T) *site {
 	w := &site{t: t, data: t.TempDir(), up: make(chan struct{})}
+	t.Cleanup(func() {
+		if t.Failed() {
+			copied := leaveBehind(t, fmt.Sprintf("data-%d", time.Now().UnixNano()))
+			t.Logf("the folder of docket is copied to %s (%v)", copied, os.CopyFS(copied, os.DirFS(w.data)))
+		}
+	})
 	w.start()
 	return w
 }
