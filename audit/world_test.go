@@ -118,7 +118,13 @@ func (w *world) fill(random *rand.Rand) (ids []string) {
 			w.do(l.OrderID, step.Command)
 		}
 	}
-	for i := range 150 {
+	return append(ids, w.lives(150, random)...)
+}
+
+// lives makes n generated orders, of our own and adopted.
+func (w *world) lives(n int, random *rand.Rand) (ids []string) {
+	w.t.Helper()
+	for i := range n {
 		id := "odd-" + string(rune('a'+i%26)) + string(rune('a'+i/26))
 		var first order.Command = ordertest.Place(random.IntN, dawn.Add(-time.Hour))
 		if i%3 == 0 {

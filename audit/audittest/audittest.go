@@ -51,11 +51,15 @@ func Compare(ctx context.Context, ask Answers, store eventstore.Store, ns events
 		return 0, nil, err
 	}
 	c := &comparison{ask: ask, random: rand.New(rand.NewPCG(seed, 4)), head: head, now: now}
+	pasts := map[string][]event{}
 	for turn := range n {
 		id := ids[c.random.IntN(len(ids))]
-		past, err := read(ctx, store, ns, id)
-		if err != nil {
-			return c.checked, c.differences, err
+		past := pasts[id]
+		if past == nil {
+			if past, err = read(ctx, store, ns, id); err != nil {
+				return c.checked, c.differences, err
+			}
+			pasts[id] = past
 		}
 		if err := c.question(ctx, turn, id, past); err != nil {
 			return c.checked, c.differences, err
