@@ -109,11 +109,11 @@ func damages() map[string]damage {
 func (w *world) putBack(c *sqlite3.Conn, id string) int64 {
 	w.Helper()
 	var doc view.Order
-	for r, err := range w.store.ReadStream(w.Context(), "order-"+id, 0, eventstore.Forwards, 1) {
+	for r, err := range w.store.ReadStream(w.Context(), ns.Stream(codec.Category, id), 0, eventstore.Forwards, 1) {
 		if err != nil {
 			w.Fatal(err)
 		}
-		e, err := codec.Decode(r, "")
+		e, err := codec.Decode(r, ns)
 		if err != nil {
 			w.Fatal(err)
 		}
@@ -241,7 +241,7 @@ func asJSON(t testing.TB, v any) string {
 // length of an order's stream.
 func (w *world) length(id string) (n int) {
 	w.Helper()
-	for _, err := range w.store.ReadStream(w.Context(), "order-"+id, 0, eventstore.Forwards, 0) {
+	for _, err := range w.store.ReadStream(w.Context(), ns.Stream(codec.Category, id), 0, eventstore.Forwards, 0) {
 		if err != nil {
 			w.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 // Bounds of what is written down of one finding: a report is read by people,
 // and a run's stream must stay small.
 const (
-	maxFields = 20
+	maxFields = 12
 	maxValue  = 200 // bytes of a value's JSON
 	maxText   = 1000
 )

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/google/uuid"
 )
 
@@ -39,7 +40,7 @@ func (w *world) repeat(ids []string, from, to int) {
 		working.Go(func() {
 			for id := range streams {
 				var all []eventstore.Event
-				for r, err := range w.store.ReadStream(w.Context(), "order-"+id, 0, eventstore.Forwards, 0) {
+				for r, err := range w.store.ReadStream(w.Context(), ns.Stream(codec.Category, id), 0, eventstore.Forwards, 0) {
 					if err != nil {
 						failed <- err
 						break
@@ -50,7 +51,7 @@ func (w *world) repeat(ids []string, from, to int) {
 					for i := range all {
 						all[i].ID = uuid.New()
 					}
-					if _, err := w.store.Append(w.Context(), fmt.Sprintf("order-%s-%d", id, n), eventstore.NoStream, all); err != nil {
+					if _, err := w.store.Append(w.Context(), fmt.Sprintf("%s-%d", ns.Stream(codec.Category, id), n), eventstore.NoStream, all); err != nil {
 						failed <- err
 						break
 					}

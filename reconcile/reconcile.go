@@ -7,6 +7,18 @@
 // side is package expected, never the projector's own fold. It holds a bounded
 // part of the orders in memory. httpapi starts runs and reads their reports;
 // every run is a stream of events of its own, reconciliation-<id>.
+//
+// A run chooses the head of the log as its barrier and waits for the views. It
+// reads the log once, deals the events to files by order, folds file by file,
+// and asks the views about every order (compare.go). What is not the same is
+// looked at again, each time at the revision that is kept, until it is healthy
+// or was seen twice to be wrong (look.go). Beside that it adds up what the
+// orders count, and compares all figures at one instant, to which events and
+// parked orders after the barrier are carried over (tally.go, advance.go).
+//
+// An order whose stream was deleted may be kept as its events made it, for the
+// log may still deliver them, or not be kept; anything else is an orphan. A
+// stream whose beginning was truncated cannot be compared, and is said so.
 package reconcile
 
 import (
@@ -53,7 +65,8 @@ type Request struct {
 	Repair  bool   `json:"repair"`
 	OrderID string `json:"orderId,omitempty"` // only this order; empty: everything
 	// MaxRepairs is above how many differing entities nothing is repaired; nil:
-	// the larger of 0.1 % of the orders and 1,000.
+	// the larger of 0.1 % of the orders and 1,000. Orders are counted, and those
+	// figures to which no order that differs adds.
 	MaxRepairs *int   `json:"maxRepairs,omitempty"`
 	Actor      string `json:"actor,omitempty"`
 }
@@ -71,7 +84,9 @@ const (
 	Parked    Class = "parked"    // an event of the order could not be applied
 )
 
-// Finding is one difference.
+// Finding is one difference. It shows values, names and addresses among them, as
+// they are in the view and in the log: a run's stream holds personal data where
+// views do. Long values and many fields are cut; Detail says so.
 type Finding struct {
 	Class Class `json:"class"`
 	// Entity is what differs: order, customer, product, method, sums, facet; or

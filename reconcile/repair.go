@@ -141,6 +141,12 @@ func (u *run) verifyFigures(ctx context.Context, t *tally, wrong differences) er
 		return err
 	}
 	const why = "it was counted again and is still wrong: orders that could not be repaired add to it, or the projection counts them in another way than the expected side"
+	if left.unsteady {
+		for _, d := range wrong.list {
+			u.outcome(d.number, "it was counted again, but could not be compared again: too much moved")
+		}
+		return nil
+	}
 	still := map[projections.FigureKey]bool{}
 	for _, d := range left.list {
 		still[d.key] = true

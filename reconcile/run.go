@@ -206,7 +206,7 @@ func (u *run) begin(ctx context.Context) error {
 		u.report.Barrier, err = u.Store.Head(ctx)
 	}
 	if err == nil {
-		u.sink, u.report.Generation = u.Projection.Live()
+		_, u.report.Generation = u.Projection.Live()
 		u.journal = journal{
 			store: u.Store, stream: stream, clock: u.Clock, next: eventstore.NoStream,
 			meta: codec.Meta{CommandID: uuid.NewSHA1(uuid.NameSpaceOID, []byte(stream)), Command: "reconcile", Actor: u.report.Actor, Version: 1},
@@ -226,11 +226,11 @@ func (u *run) begin(ctx context.Context) error {
 // run could not go on.
 func (u *run) all(ctx context.Context) error {
 	u.step("waiting", 0, 0)
-	if u.sink == nil {
-		return errors.New("the views are not open yet")
-	}
 	if err := u.caughtUp(ctx); err != nil {
 		return err
+	}
+	if u.sink, u.report.Generation = u.Projection.Live(); u.sink == nil {
+		return errors.New("the views are closed")
 	}
 	var t *tally
 	var err error
@@ -287,7 +287,7 @@ func (u *run) end(ctx context.Context, failure error) (Report, error) {
 	now := u.Clock().UTC()
 	p.State, p.EndedAt = stateEnded, &now
 	u.journal.add(typ, ended{
-		Verdict: p.Verdict, Compared: p.Compared, Counts: p.Counts, Unlisted: p.Unlisted,
+		Verdict: p.Verdict, Generation: p.Generation, Compared: p.Compared, Counts: p.Counts, Unlisted: p.Unlisted,
 		Repaired: p.Repaired, Reasons: p.Reasons, At: now,
 	})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
@@ -367,7 +367,11 @@ func (u *run) caughtUp(ctx context.Context) error {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("wait for the views: %w", err)
 		}
-		now, err := u.sink.Checkpoints(ctx)
+		sink, _ := u.Projection.Live()
+		if sink == nil {
+			return fmt.Errorf("the views were not opened within %s", u.patience)
+		}
+		now, err := sink.Checkpoints(ctx)
 		if err != nil {
 			return fmt.Errorf("wait for the views: %w", err)
 		}

@@ -43,13 +43,14 @@ type repaired struct {
 }
 
 type ended struct {
-	Verdict  Verdict         `json:"verdict"`
-	Compared Compared        `json:"compared"`
-	Counts   map[Class]int64 `json:"counts"`
-	Unlisted int64           `json:"unlisted,omitempty"`
-	Repaired int64           `json:"repaired"`
-	Reasons  []string        `json:"reasons,omitempty"`
-	At       time.Time       `json:"at"`
+	Verdict    Verdict         `json:"verdict"`
+	Generation int             `json:"generation"` // that was compared
+	Compared   Compared        `json:"compared"`
+	Counts     map[Class]int64 `json:"counts"`
+	Unlisted   int64           `json:"unlisted,omitempty"`
+	Repaired   int64           `json:"repaired"`
+	Reasons    []string        `json:"reasons,omitempty"`
+	At         time.Time       `json:"at"`
 }
 
 // journalBytes of events go into one append.
@@ -139,7 +140,11 @@ func (r *Reconciler) Runs(ctx context.Context, limit int) ([]Report, error) {
 	for err == nil && id != "" && (limit <= 0 || len(all) < limit) {
 		var report Report
 		var previous string
-		if report, previous, err = r.recorded(ctx, id); err != nil {
+		report, previous, err = r.recorded(ctx, id)
+		if errors.Is(err, ErrUnknownRun) { // its stream was deleted
+			return all, nil
+		}
+		if err != nil {
 			break
 		}
 		if now, ok := r.current(id); ok {
@@ -219,7 +224,7 @@ func (r *Report) apply(record eventstore.Record, previous *string) error {
 		if err := json.Unmarshal(record.Data, &e); err != nil {
 			return err
 		}
-		r.State, r.Verdict, r.Compared, r.Counts = stateEnded, e.Verdict, e.Compared, e.Counts
+		r.State, r.Verdict, r.Generation, r.Compared, r.Counts = stateEnded, e.Verdict, e.Generation, e.Compared, e.Counts
 		r.Unlisted, r.Repaired, r.Reasons, r.EndedAt = e.Unlisted, e.Repaired, e.Reasons, &e.At
 	default:
 		return fmt.Errorf("it is a %s, which this docket does not know; run the newer docket that wrote it", record.Type)

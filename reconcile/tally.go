@@ -72,6 +72,7 @@ type differences struct {
 	digest    uint64 // of all, whatever their order
 	figures   int64  // compared, without customers
 	customers int64
+	unsteady  bool // they differed in another way at every look
 }
 
 const maxFigureDiffs = 10_000

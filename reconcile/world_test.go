@@ -19,6 +19,8 @@ import (
 	"github.com/ncruces/go-sqlite3"
 )
 
+const ns eventstore.Namespace = "acme"
+
 // world is a whole docket without its edges, over files in a folder of the
 // test.
 type world struct {
@@ -37,7 +39,7 @@ func newWorld(t testing.TB) *world {
 	if w.store, err = events.Open(context.Background(), w.dir, events.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	w.orders = command.New(command.Options{Store: w.store})
+	w.orders = command.New(command.Options{Store: w.store, Namespace: ns})
 	t.Cleanup(func() {
 		if err := errors.Join(w.orders.Close(), w.store.Close()); err != nil {
 			t.Error(err)
@@ -57,7 +59,7 @@ func (w *world) folded(t testing.TB, fold projections.Fold) *world {
 
 func (w *world) project(fold projections.Fold) {
 	w.manager = projections.NewManager(projections.Options{
-		Store: w.store, Backend: sqlite.NewBackend(w.dir, sqlite.Options{}), SpillDir: filepath.Join(w.dir, "tmp"), Fold: fold,
+		Store: w.store, Namespace: ns, Backend: sqlite.NewBackend(w.dir, sqlite.Options{}), SpillDir: filepath.Join(w.dir, "tmp"), Fold: fold,
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
@@ -71,7 +73,7 @@ func (w *world) project(fold projections.Fold) {
 	if err := w.manager.Started(w.Context()); err != nil {
 		w.Fatal(err)
 	}
-	w.reconciler = New(Options{Store: w.store, Projection: w.manager, SpillDir: filepath.Join(w.dir, "tmp")})
+	w.reconciler = New(Options{Store: w.store, Namespace: ns, Projection: w.manager, SpillDir: filepath.Join(w.dir, "tmp")})
 }
 
 // filled is a world with the orders of the excerpt, so many generated ones, and
@@ -227,12 +229,12 @@ func (w *world) tamper(c *sqlite3.Conn, sql string, args ...any) (changed int64)
 // ids of orders in the log, as many as asked for, in its order.
 func (w *world) ids(n int) (ids []string) {
 	w.Helper()
-	filter := eventstore.Filter{Prefixes: []string{codec.Category + "-"}}
+	filter := eventstore.Filter{Prefixes: []string{ns.Prefix(codec.Category)}}
 	for r, err := range w.store.ReadAll(w.Context(), eventstore.Start, eventstore.Forwards, filter, 0) {
 		if err != nil {
 			w.Fatal(err)
 		}
-		if id, _ := eventstore.Namespace("").ID(codec.Category, r.Stream); r.Revision == 0 && len(ids) < n {
+		if id, _ := ns.ID(codec.Category, r.Stream); r.Revision == 0 && len(ids) < n {
 			ids = append(ids, id)
 		}
 	}

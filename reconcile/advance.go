@@ -40,7 +40,7 @@ func (u *run) figures(ctx context.Context, t *tally) (differences, error) {
 		last = d
 	}
 	u.doubt(fmt.Sprintf("the figures differed in another way at each of %d looks, %d of them at the last: run again when fewer orders change", maxFigureLooks, last.count))
-	return differences{figures: last.figures, customers: last.customers}, nil
+	return differences{figures: last.figures, customers: last.customers, unsteady: true}, nil
 }
 
 // advance brings a tally from where it is to the lanes' checkpoints, and to the
