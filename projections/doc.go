@@ -7,11 +7,12 @@
 // A generation is fed only by the version that built it, and a rebuild never
 // disturbs the live one before the switch.
 //
-// cmd runs a Manager over a Backend; query asks its live sink; adapters
+// cmd runs a Manager over a Backend; query asks its live sink; reconcile inspects
+// it and has orders written anew (Inspector, Manager.Reproject); adapters
 // implement Backend and Sink and call Counters and AssembleStats.
 //
 // Apply (event to document), Contributions (document to counters) and Words
-// are pure, written once, and shared by every store. The path of an event is
+// are pure, written once, and shared by every store: together they are a Fold. The path of an event is
 // feeder (reads ahead, deals into rounds) - applier (folds, writes, parks) -
 // Sink. A rebuild spills the log to files by stream (spill, build) and lets the
 // same applier and feeder do the rest. Which generation is live is the last

@@ -196,6 +196,9 @@ func listIDs(t *testing.T, open Open) {
 			if len(page) == 0 {
 				break
 			}
+			if page[0] <= after {
+				t.Fatalf("after %q comes %q", after, page[0])
+			}
 			got, after = append(got, page...), page[len(page)-1]
 		}
 		f.same(fmt.Sprint("ids by ", limit), got, want, nil)

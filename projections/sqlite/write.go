@@ -111,7 +111,7 @@ func (r *row) encode(change *projections.Change) error {
 		return fmt.Errorf("total %s is not in whole minor units", doc.Totals.Grand)
 	}
 	var err error
-	if r.document, err = json.Marshal(doc); err != nil {
+	if r.document, err = json.Marshal(&doc); err != nil {
 		return fmt.Errorf("encode document: %w", err)
 	}
 	if len(r.document) > projections.MaxDocument {
