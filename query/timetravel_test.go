@@ -115,6 +115,30 @@ func TestCuts(t *testing.T) {
 	}
 }
 
+// A refund recorded before its payment begins that payment.
+func TestEffectiveTimes(t *testing.T) {
+	w := newWorld(t)
+	w.history("o",
+		mug(day(0)),
+		order.RefundGranted{RefundID: "f", PaymentID: "p", ReturnID: "r", Amount: money.Minor(1, "EUR"), At: day(8)},
+		order.PaymentCaptured{PaymentID: "p", Amount: money.Minor(1, "EUR"), At: day(4)},
+		order.ReturnReceived{ReturnID: "r", At: day(3)},
+		order.RefundCompleted{RefundID: "f", At: day(2)},
+		order.PaymentCaptured{PaymentID: "q", Amount: money.Minor(1, "EUR"), At: day(4)},
+		order.HoldPlaced{HoldID: "p", At: day(1)}, // another thing of the same id
+		order.NoteAdded{NoteID: "n", At: day(-4)},
+	)
+	events, err := w.at(30).Events(t.Context(), "o", query.Cut{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{0, 8, 8, 8, 8, 4, 1, 0} {
+		if !events[i].EffectiveAt.Equal(day(want)) {
+			t.Errorf("revision %d takes effect at %s, not %s", i, events[i].EffectiveAt, day(want))
+		}
+	}
+}
+
 func TestCutsThatAreRefused(t *testing.T) {
 	w := newWorld(t)
 	w.place(1)

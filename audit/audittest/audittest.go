@@ -195,12 +195,13 @@ func (c *comparison) cut(past []event) (cut query.Cut) {
 }
 
 // field draws a field to ask about: all, one, what is above one, one that is not
-// there.
+// there, an empty list.
 func (c *comparison) field(at sight) string {
 	if at.refusal != "" {
 		return ""
 	}
-	fields := paths(flatten(at.document()))
+	values := flatten(at.document())
+	fields := paths(values)
 	field := fields[c.random.IntN(len(fields))]
 	switch c.random.IntN(8) {
 	case 0, 1:
@@ -209,6 +210,11 @@ func (c *comparison) field(at sight) string {
 		return field[:strings.LastIndex(field, "/")]
 	case 4:
 		return field + "x"
+	case 5: // what emptied it
+		fields = slices.DeleteFunc(fields, func(path string) bool { return values[path] != "[]" })
+		if len(fields) > 0 {
+			return fields[c.random.IntN(len(fields))]
+		}
 	}
 	return field
 }
