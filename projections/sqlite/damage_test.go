@@ -148,6 +148,8 @@ func TestForeignDamage(t *testing.T) {
 		{"document with another member", `UPDATE docs SET document = CAST(json_set(document, '$.more', 1) AS BLOB) WHERE n = ` + o0, "document: JSON that docket does not write", ""},
 		{"document cut", `UPDATE docs SET document = substr(document, 1, 100) WHERE n = ` + o0, "unreadable: document: ", ""},
 		{"document empty", `UPDATE docs SET document = x'' WHERE n = ` + o0, "unreadable: document: ", ""},
+		{"document with more behind", `UPDATE docs SET document = CAST(document || '{' AS BLOB) WHERE n = ` + o0, "unreadable: document: ", ""},
+		{"document with a member twice", `UPDATE docs SET document = CAST(replace(document, '{"id":"o0"', '{"customer":{"email":"X"},"id":"o0"') AS BLOB) WHERE n = ` + o0, "content", ""},
 		{"document of another type", `UPDATE docs SET document = CAST('{"id":7}' AS BLOB) WHERE n = ` + o0, "unreadable: document: ", ""},
 		{"document of another order", `UPDATE docs SET document = (SELECT document FROM docs JOIN orders USING (n) WHERE id = 'O3') WHERE n = ` + o0, "content", ""},
 		{"contribution", `UPDATE docs SET contribution = CAST(json_set(contribution, '$.s.g', 12345) AS BLOB) WHERE n = ` + o0, "contribution", ""},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/view"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -29,22 +30,20 @@ func (s *Store) Inspect(ctx context.Context, want []projections.Change) ([]proje
 	version, err := s.foreignVersion(ctx)
 	if err == nil {
 		err = s.read(ctx, func(c *conn) error {
-			shapes, texts := map[shape]int64{}, make([]textOf, 0, len(all))
+			shapes, texts := map[shape]int64{}, make([]textOf, len(all))
 			for k := range all {
 				i := &all[k]
 				if err := i.look(c, shapes); err != nil {
 					return fmt.Errorf("order %s: %w", i.want.id, err)
 				}
-				if i.found {
-					texts = append(texts, textOf{i.n, i.want.words})
-				}
+				texts[k] = textOf{i.found, i.n, i.want.words}
 			}
 			wrong, err := s.text.wrong(c, version, texts)
 			if err != nil {
 				return fmt.Errorf("full text: %w", err)
 			}
 			for k := range all {
-				if all[k].found && wrong[all[k].n] {
+				if wrong[k] {
 					all[k].rows = append(all[k].rows, "full text: not the words of the order")
 				}
 				out[k] = all[k].kept(&want[k])
@@ -107,9 +106,7 @@ func (i *inspection) kept(change *projections.Change) projections.Kept {
 	if i.refused != nil {
 		i.rows = append(i.rows, "document: kept, although it is refused: "+i.refused.Error())
 	}
-	sameDocument := i.document == nil || sameJSON(i.document, i.want.document)
-	sameContribution := i.contribution == nil || sameJSON(i.contribution, i.want.contribution)
-	if sameDocument && sameContribution && len(i.rows)+len(i.problems) == 0 {
+	if len(i.rows)+len(i.problems) == 0 && same(i.document, i.want.document, &view.Order{}) && same(i.contribution, i.want.contribution, &projections.Contribution{}) {
 		k.Same = true
 		return k
 	}
@@ -247,9 +244,21 @@ func (i *inspection) read(kept, want []byte, into any, name string) {
 		i.problems = append(i.problems, fmt.Sprintf("%s: %v", name, err))
 		return
 	}
-	if again, err := json.Marshal(into); err == nil && bytes.Equal(again, want) && !sameJSON(kept, want) {
+	if reads(into, want) && !sameJSON(kept, want) {
 		i.rows = append(i.rows, name+": JSON that docket does not write")
 	}
+}
+
+// same is for what was noted as other bytes, if it was: the same JSON, and the
+// same to who reads it into.
+func same(kept, want []byte, into any) bool {
+	return kept == nil || sameJSON(kept, want) && json.Unmarshal(kept, into) == nil && reads(into, want)
+}
+
+// reads reports whether a value is written as want.
+func reads(value any, want []byte) bool {
+	again, err := json.Marshal(value)
+	return err == nil && bytes.Equal(again, want)
 }
 
 // sameJSON ignores the order of members, and space.

@@ -27,6 +27,7 @@ const askedAlone = 32
 
 // textOf is what is looked for under one row.
 type textOf struct {
+	found bool // there is such a row, else nothing is looked for
 	n     int64
 	words string
 }
@@ -40,38 +41,38 @@ func (s *Store) foreignVersion(ctx context.Context) (version int64, err error) {
 	return version, err
 }
 
-// wrong tells which of the rows have other words; version is that of before the
-// transaction began.
-func (t *textCheck) wrong(c *conn, version int64, rows []textOf) (wrong map[int64]bool, err error) {
+// wrong tells for each of the rows whether it has other words; version is that
+// of before the transaction began.
+func (t *textCheck) wrong(c *conn, version int64, rows []textOf) ([]bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	hashes := t.hashes
 	if t.version != version {
 		hashes = nil
 	}
-	var doubtful []textOf
-	for _, r := range rows {
-		if hash, ok := hashes[r.n]; !ok || hash != hashWords(r.words) {
-			doubtful = append(doubtful, r)
+	wrong, doubtful := make([]bool, len(rows)), []int{}
+	for i, r := range rows {
+		if hash, ok := hashes[r.n]; r.found && (!ok || hash != hashWords(r.words)) {
+			doubtful = append(doubtful, i)
 		}
 	}
-	wrong = map[int64]bool{}
-	if len(doubtful) <= askedAlone {
-		for _, r := range doubtful {
-			found, err := c.findsOnly(r)
-			if err != nil {
-				return nil, err
-			}
-			wrong[r.n] = !found
+	var err error
+	if len(doubtful) > askedAlone {
+		if hashes, err = c.readText(); err != nil {
+			return nil, err
+		}
+		t.version, t.hashes = version, hashes
+		for _, i := range doubtful {
+			wrong[i] = hashes[rows[i].n] != hashWords(rows[i].words)
 		}
 		return wrong, nil
 	}
-	if hashes, err = c.readText(); err != nil {
-		return nil, err
-	}
-	t.version, t.hashes = version, hashes
-	for _, r := range doubtful {
-		wrong[r.n] = hashes[r.n] != hashWords(r.words)
+	for _, i := range doubtful {
+		found, err := c.findsOnly(rows[i])
+		if err != nil {
+			return nil, err
+		}
+		wrong[i] = !found
 	}
 	return wrong, nil
 }
