@@ -2,8 +2,6 @@ package query
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
@@ -35,25 +33,29 @@ func (s *Service) Order(ctx context.Context, id string, read Read) (OrderAnswer,
 }
 
 // OrderFromLog folds the order's stream, up to the event at which the order is
-// parked.
+// parked, or will be when the runner meets it.
 func (s *Service) OrderFromLog(ctx context.Context, id string) (view.Order, error) {
-	last := eventstore.EndRevision
+	var cut Cut
 	degraded, parked := s.options.Progress.ParkedOrder(id)
 	if parked {
-		last = eventstore.Revision(degraded.Revision) - 1
+		last := eventstore.Revision(degraded.Revision) - 1
+		cut.Revision = &last
 	}
-	f := s.fold(ctx, id, last)
-	if f.err != nil {
-		return view.Order{}, f.err
+	k, err := s.known(ctx, id, cut)
+	if err != nil {
+		return view.Order{}, err
 	}
+	next := int64(0)
+	doc, broken := Fold(id, timed(k.events), func(e CutEvent, _, _ view.Order) { next = int64(e.Revision) + 1 })
 	switch {
 	case parked:
-		f.doc.Degraded = &degraded
-	case f.bad != nil:
-		// The runner will meet this event too, and park the order.
-		f.doc.Degraded = &view.Degraded{Reason: f.bad.Error(), Revision: int64(f.next)}
+		doc.Degraded = &degraded
+	case broken != nil:
+		doc.Degraded = &view.Degraded{Reason: broken.Error(), Revision: next}
+	case k.bad != nil:
+		doc.Degraded = &view.Degraded{Reason: k.bad.Error(), Revision: int64(k.badAt)}
 	}
-	return f.doc, nil
+	return doc, nil
 }
 
 // OrderAt is the order up to and including revision; see OrderAsOf.
@@ -75,40 +77,6 @@ func (s *Service) Preview(ctx context.Context, id string, base eventstore.Revisi
 		doc = projections.Apply(doc, e)
 	}
 	return doc, nil
-}
-
-// folded is an order's stream as far as it could be folded.
-type folded struct {
-	doc  view.Order
-	next eventstore.Revision // of the first event that is not in doc
-	bad  error               // why that event cannot be read, if it is there
-	err  error               // the stream cannot be read
-}
-
-// fold reads the order's stream up to and including revision last; the document
-// is projections.Empty when not even the first event is in it.
-func (s *Service) fold(ctx context.Context, id string, last eventstore.Revision) folded {
-	f := folded{doc: projections.Empty(id)}
-	stream := s.options.Namespace.Stream(codec.Category, id)
-	for record, err := range s.options.Store.ReadStream(ctx, stream, 0, eventstore.Forwards, 0) {
-		switch {
-		case errors.Is(err, eventstore.ErrStreamNotFound), errors.Is(err, eventstore.ErrDeleted):
-			f.err = ErrOrderUnknown
-			return f
-		case err != nil:
-			f.err = fmt.Errorf("read %s: %w", stream, err)
-			return f
-		case record.Revision > last:
-			return f
-		}
-		e, err := codec.Decode(record, s.options.Namespace)
-		if err != nil {
-			f.bad = err
-			return f
-		}
-		f.doc, f.next = projections.Apply(f.doc, e), record.Revision+1
-	}
-	return f
 }
 
 // document asks the live generation for one order.

@@ -29,7 +29,11 @@ func (s *Service) OrderAsOf(ctx context.Context, id string, cut Cut) (view.Order
 	if err != nil {
 		return view.Order{}, err
 	}
-	return Fold(id, events, nil)
+	doc, err := Fold(id, events, nil)
+	if err != nil {
+		return view.Order{}, err
+	}
+	return doc, nil
 }
 
 // Events lists the events of an order at the cut, in the order in which they are
@@ -87,13 +91,13 @@ func (s *Service) Events(ctx context.Context, id string, cut Cut) ([]CutEvent, e
 // Fold applies events in the order in which they are given. It calls step,
 // unless that is nil, with each event and the document before and after it; the
 // document before the first is projections.Empty. An event that cannot be
-// applied is ErrHistoryUnreadable.
+// applied ends it with ErrHistoryUnreadable and the document before.
 func Fold(id string, events []CutEvent, step func(e CutEvent, before, after view.Order)) (view.Order, error) {
 	doc, last := projections.Empty(id), eventstore.Revision(-1)
 	for _, e := range events {
 		after, err := apply(doc, e.Recorded)
 		if err != nil {
-			return view.Order{}, unreadable(e.Revision, err)
+			return doc, unreadable(e.Revision, err)
 		}
 		if e.Revision < last {
 			after.Revision, after.Position, after.UpdatedAt = doc.Revision, doc.Position, doc.UpdatedAt

@@ -203,6 +203,11 @@ func TestCutsAroundAnEventNobodyCanRead(t *testing.T) {
 		w.append("o", bad...)
 		revision := eventstore.Revision(len(bad))
 		w.append("o", stored(t, 3, order.Confirmed{At: day(2)}, day(2)))
+		o := w.options
+		o.Progress = &standing{}
+		if got, err := query.New(o).OrderFromLog(t.Context(), "o"); err != nil || got.Degraded == nil || got.Degraded.Revision != int64(revision) || got.Revision != int64(revision)-1 {
+			t.Errorf("%s, as far as it goes: %+v, %v", name, got.Degraded, err)
+		}
 		before := []query.Cut{{Revision: to(revision - 1)}, {Position: to(eventstore.At64(uint64(revision)))}}
 		if name != "bad metadata" { // when that was recorded nobody knows
 			before = append(before, query.Cut{AsOf: to(day(1).Add(-1))}, query.Cut{AsOf: to(day(0)), EffectiveAt: to(day(9))})
