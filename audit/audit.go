@@ -5,6 +5,9 @@
 // It promises that every answer is folded from the log by the projections' own
 // Apply, never read from a view; and that what it says of an order at a cut
 // does not change when more is recorded later. httpapi asks; the log answers.
+//
+// history.go folds and notes who changed what, summary.go has the words for
+// every event; refusals.go records what was refused, rates.go how often.
 package audit
 
 import (

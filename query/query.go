@@ -4,7 +4,12 @@
 // It promises that a reader with a token sees that write or is told that it is
 // not there yet; that a cursor walk shows an order whose sort value does not
 // change exactly once; and that totals and facets belong to the same instant as
-// the page. httpapi asks; adapters of Views answer.
+// the page. What an order was at a cut is folded from the log, never read from a
+// view. httpapi and audit ask; adapters of Views answer.
+//
+// order.go answers one order, list.go lists, wait.go waits for a token; cut.go,
+// timetravel.go and diff.go look back, and point.go reads what people write for
+// a cut.
 package query
 
 import (
