@@ -51,10 +51,26 @@ func (u *run) advance(ctx context.Context, t *tally, lanes []projections.Checkpo
 	if err != nil {
 		return err
 	}
+	if err := u.advanceParked(ctx, t, parked); err != nil {
+		return err
+	}
+	to := t.at
+	for _, c := range lanes {
+		if to[c.Lane].Before(c.Position) {
+			to[c.Lane] = c.Position
+		}
+	}
+	return u.advanceEvents(ctx, t, to)
+}
+
+// advanceParked counts the orders that were parked, or are, as far as they are
+// applied now. It looks at no event beyond where the tally is.
+func (u *run) advanceParked(ctx context.Context, t *tally, parked map[string]projections.Parked) error {
 	changed := maps.Clone(t.parked)
 	maps.Copy(changed, parked)
 	for id := range changed {
-		if t.parked[id].Revision == parked[id].Revision && is(t.parked, id) == is(parked, id) {
+		was, wasParked := t.parked[id]
+		if now, isParked := parked[id]; wasParked == isParked && was.Revision == now.Revision {
 			continue
 		}
 		h, err := u.read(ctx, id)
@@ -68,42 +84,21 @@ func (u *run) advance(ctx context.Context, t *tally, lanes []projections.Checkpo
 		}
 	}
 	t.parked = parked
+	return nil
+}
 
-	to := t.at
-	for _, c := range lanes {
-		if to[c.Lane].Before(c.Position) {
-			to[c.Lane] = c.Position
-		}
-	}
+// span is the new events of an order, by revision.
+type span struct{ first, last int64 }
+
+// advanceEvents counts what is in the log between where the tally is and to, by
+// lane; so many events together.
+func (u *run) advanceEvents(ctx context.Context, t *tally, to [projections.Lanes]eventstore.Position) error {
 	from, top := slices.MinFunc(t.at[:], eventstore.Position.Compare), slices.MaxFunc(to[:], eventstore.Position.Compare)
-	news := map[string]span{}
-	events := 0
-	count := func() error {
-		for id, s := range news {
-			h, err := u.read(ctx, id)
-			if err != nil {
-				return err
-			}
-			if u.unreadable(h, parked) {
-				continue
-			}
-			p, isParked := parked[id]
-			before, after := s.first-1, s.last
-			if isParked {
-				before, after = min(before, p.Revision-1), min(after, p.Revision-1)
-			}
-			if err := u.exchange(t, h, before, after); err != nil {
-				return err
-			}
-		}
-		clear(news)
-		events = 0
-		return nil
-	}
-	filter := eventstore.Filter{Prefixes: []string{u.Namespace.Prefix(codec.Category)}}
 	if !from.Before(top) {
 		return nil
 	}
+	news, events := map[string]span{}, 0
+	filter := eventstore.Filter{Prefixes: []string{u.Namespace.Prefix(codec.Category)}}
 	for record, err := range u.Store.ReadAll(ctx, from, eventstore.Forwards, filter, 0) {
 		if err != nil {
 			return fmt.Errorf("read what came after the barrier: %w", err)
@@ -122,23 +117,37 @@ func (u *run) advance(ctx context.Context, t *tally, lanes []projections.Checkpo
 		}
 		s.last = int64(record.Revision)
 		news[id] = s
-		if events++; events == advanceEvents {
-			if err := count(); err != nil {
+		if events++; events%advanceEvents == 0 {
+			if err := u.countNews(ctx, t, news); err != nil {
 				return err
 			}
 		}
 	}
-	if err := count(); err != nil {
-		return err
-	}
 	t.at = to
-	return nil
+	return u.countNews(ctx, t, news)
 }
 
-// span is the new events of an order, by revision.
-type span struct{ first, last int64 }
-
-func is[V any](m map[string]V, id string) bool { _, ok := m[id]; return ok }
+// countNews counts new events, and forgets them.
+func (u *run) countNews(ctx context.Context, t *tally, news map[string]span) error {
+	for id, s := range news {
+		h, err := u.read(ctx, id)
+		if err != nil {
+			return err
+		}
+		if u.unreadable(h, t.parked) {
+			continue
+		}
+		before, after := s.first-1, s.last
+		if p, isParked := t.parked[id]; isParked {
+			before, after = min(before, p.Revision-1), min(after, p.Revision-1)
+		}
+		if err := u.exchange(t, h, before, after); err != nil {
+			return err
+		}
+	}
+	clear(news)
+	return nil
+}
 
 // exchange takes off an order as it was at one revision and adds it as it is at
 // another; -1 is not at all.
@@ -146,13 +155,13 @@ func (u *run) exchange(t *tally, h history, before, after int64) error {
 	if before == after {
 		return nil
 	}
-	if was, there := u.fold(h, before); there {
-		if err := t.count(was, -1); err != nil {
+	if was := u.fold(h, before); was.there {
+		if err := t.count(was.Change, -1); err != nil {
 			return err
 		}
 	}
-	if now, there := u.fold(h, after); there {
-		return t.count(now, 1)
+	if now := u.fold(h, after); now.there {
+		return t.count(now.Change, 1)
 	}
 	return nil
 }

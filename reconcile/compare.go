@@ -224,12 +224,12 @@ func (u *run) compareBatch(ctx context.Context, batch []stream, t *tally) error 
 			streams++
 		}
 		_, isParked := t.parked[s.id]
-		change, there := u.fold(h, lastApplied(h, t.parked))
+		w := u.fold(h, lastApplied(h, t.parked))
 		if isParked || u.unreadable(h, t.parked) {
 			suspects = append(suspects, s.id)
 		}
-		if there {
-			want = append(want, change)
+		if w.there {
+			want = append(want, w.Change)
 		}
 	}
 	kept, err := u.inspect(ctx, want)

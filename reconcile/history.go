@@ -74,20 +74,28 @@ func (u *run) read(ctx context.Context, id string) (history, error) {
 	return h, nil
 }
 
+// wanted is what should be kept of an order at one revision.
+type wanted struct {
+	projections.Change
+	there bool // something should be kept
+	sound bool // no invariant is broken
+}
+
 // fold is what should be kept of an order that is at revision last. There is
 // nothing below 0. Broken invariants are noted: nothing that differs is then
 // believed.
-func (u *run) fold(h history, last int64) (want projections.Change, there bool) {
+func (u *run) fold(h history, last int64) wanted {
 	if last = min(last, h.last()); last < 0 {
-		return projections.Change{Order: projections.Empty(h.id)}, false
+		return wanted{projections.Change{Order: projections.Empty(h.id)}, false, true}
 	}
 	o := u.table.Order(h.id, h.events[:last+1])
 	if len(o.Violations) > 0 {
 		u.contradicts(h.id, o.Violations)
 	}
-	return projections.Change{
+	o.Document.ID = h.id // whatever the table made of it
+	return wanted{projections.Change{
 		Order: o.Document, Contribution: contributionOf(o.Counted), Words: projections.JoinWords(o.Texts),
-	}, true
+	}, true, len(o.Violations) == 0}
 }
 
 // contradicts notes that the expected side is not to be believed.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/projections"
@@ -332,4 +333,46 @@ func TestHostileFigures(t *testing.T) {
 		t.Fatal(text(t, report))
 	}
 	wantClean(t, w.run(Request{}))
+}
+
+// What is parked, released, placed and changed between the barrier and the
+// moment at which the figures are read makes none of them seem wrong.
+func TestFiguresAreCarriedOver(t *testing.T) {
+	var broken atomic.Bool
+	broken.Store(true)
+	w := newWorld(t).folded(t, projections.Fold{Apply: func(doc view.Order, e codec.Recorded) view.Order {
+		if broken.Load() && e.Type == "OrderCancelled" {
+			panic("a bug")
+		}
+		return projections.Apply(doc, e)
+	}})
+	cancel := order.Cancel{Reason: "no", At: time.Date(2020, 1, 3, 0, 0, 0, 0, time.UTC)}
+	for _, id := range []string{"released", "stays", "parks", "moves"} {
+		w.place(id)
+	}
+	w.do("released", cancel)
+	w.do("stays", cancel)
+	w.caughtUp()
+	done := false
+	report, err := w.reconciler.Run(t.Context(), NewID(), Request{}, func(p Progress) {
+		if p.Phase != "counting" || done {
+			return
+		}
+		done = true
+		broken.Store(false)
+		if err := w.manager.Retry(t.Context(), "released"); err != nil {
+			t.Error(err)
+		}
+		broken.Store(true)
+		w.do("parks", cancel)
+		w.do("parks", note("waits"))
+		w.do("released", note("goes on"))
+		w.do("stays", note("waits"))
+		w.do("moves", order.SetTags{Tags: []string{"moved"}, At: cancel.At})
+		w.place("new")
+		w.caughtUp()
+	})
+	if err != nil || !done || report.Verdict != Drift || report.Counts[Parked] != 2 || report.found() != 2 {
+		t.Fatalf("%v: %s", err, text(t, report))
+	}
 }

@@ -76,8 +76,8 @@ type observation struct {
 	moved   bool
 }
 
-// observe looks at each order once. An order about which the log does not tell
-// is doubtful, and left out.
+// observe looks at each order once. An order about which the log does not tell,
+// or the expected side contradicts itself, is doubtful, and left out.
 func (u *run) observe(ctx context.Context, ids []string) ([]observation, error) {
 	parked, err := u.parked(ctx)
 	if err != nil {
@@ -97,23 +97,29 @@ func (u *run) observe(ctx context.Context, ids []string) ([]observation, error) 
 	if err := u.caughtUp(ctx); err != nil {
 		return nil, err
 	}
-	want := make([]projections.Change, len(histories))
-	there := make([]bool, len(histories))
+	want := make([]wanted, len(histories))
+	changes := make([]projections.Change, len(histories))
 	for i, h := range histories {
-		want[i], there[i] = u.fold(h, lastApplied(h, parked))
+		want[i] = u.fold(h, lastApplied(h, parked))
+		changes[i] = want[i].Change
 	}
-	kept, err := u.inspect(ctx, want)
+	kept, err := u.inspect(ctx, changes)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]observation, len(histories))
+	var out []observation
 	for i, h := range histories {
+		if !want[i].sound {
+			continue
+		}
+		var o observation
 		if p, ok := parked[h.id]; ok {
-			out[i] = u.judgeParked(h, want[i], there[i], kept[i], p)
-		} else if out[i], err = u.judge(ctx, h, want[i], there[i], kept[i]); err != nil {
+			o = u.judgeParked(h, want[i], kept[i], p)
+		} else if o, err = u.judge(ctx, h, want[i], kept[i]); err != nil {
 			return nil, err
 		}
-		u.observed(h, out[i], want[i], kept[i])
+		u.observed(h, o, changes[i], kept[i])
+		out = append(out, o)
 	}
 	return out, nil
 }
@@ -154,19 +160,19 @@ func lastApplied(h history, parked map[string]projections.Parked) int64 {
 }
 
 // judge says what is wrong with what is kept of an order that is not parked.
-func (u *run) judge(ctx context.Context, h history, want projections.Change, there bool, kept projections.Kept) (observation, error) {
+func (u *run) judge(ctx context.Context, h history, want wanted, kept projections.Kept) (observation, error) {
 	o := observation{id: h.id}
 	finding := func(class Class) *Finding { return orderFinding(class, h, kept) }
 	switch {
-	case kept.Same && there, !kept.Found && !there:
+	case kept.Same && want.there, !kept.Found && !want.there:
 		return o, nil
 	case kept.Same: // it is an empty document, and there should be none
 		o.finding = finding(Orphan)
 		return o, nil
-	case !kept.Found || kept.NoDocument && there:
+	case !kept.Found || kept.NoDocument && want.there:
 		o.finding = finding(Missing)
 		return o, nil
-	case kept.Unreadable != "" && there:
+	case kept.Unreadable != "" && want.there:
 		o.finding = finding(Content)
 		return o, nil
 	}
@@ -178,16 +184,17 @@ func (u *run) judge(ctx context.Context, h history, want projections.Change, the
 			return o, err
 		}
 		if revision <= now.last() {
-			h = now
-			want, there = u.fold(h, revision)
-			o.moved = true
+			h, want, o.moved = now, u.fold(now, revision), true
+			if !want.sound {
+				return observation{id: h.id}, nil
+			}
 		} else if now.last() > h.last() || now.bad != nil {
 			o.moved = true // it is moving, or the next look finds it unreadable
 			return o, nil
 		}
 	}
 	switch {
-	case !there:
+	case !want.there:
 		o.finding = finding(Orphan)
 	case revision > h.last():
 		o.finding = finding(Ahead)
@@ -195,7 +202,7 @@ func (u *run) judge(ctx context.Context, h history, want projections.Change, the
 		o.finding = finding(Stale)
 	default:
 		f := finding(Content)
-		if differ(f, kept, want) {
+		if differ(f, kept, want.Change) {
 			o.finding = f
 		}
 	}
@@ -204,19 +211,19 @@ func (u *run) judge(ctx context.Context, h history, want projections.Change, the
 
 // judgeParked tells that the order is parked, and how what is kept differs from
 // the events before.
-func (u *run) judgeParked(h history, want projections.Change, there bool, kept projections.Kept, p projections.Parked) observation {
+func (u *run) judgeParked(h history, want wanted, kept projections.Kept, p projections.Parked) observation {
 	f := orderFinding(Parked, h, kept)
 	f.Detail = fmt.Sprintf("event %d could not be applied: %s", p.Revision, p.Reason)
-	right := kept.Same && there || !kept.Found && !there
+	right := kept.Same && want.there || !kept.Found && !want.there
 	switch {
 	case right:
 		kept := want.Order.Revision
-		if !there {
+		if !want.there {
 			kept = -1
 		}
 		f.Kept = &kept
-	case kept.Unreadable == "" && kept.Found && there && kept.Document.Revision == want.Order.Revision:
-		differ(f, kept, want)
+	case kept.Unreadable == "" && kept.Found && want.there && kept.Document.Revision == want.Order.Revision:
+		differ(f, kept, want.Change)
 	}
 	if !right {
 		f.Detail += "; and what is kept is not what the events before it make"
