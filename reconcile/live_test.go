@@ -10,6 +10,7 @@ import (
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/domain"
 	"github.com/docket-orders/docket/importer"
+	"github.com/docket-orders/docket/projections"
 )
 
 // Twenty runs while orders are imported, placed, and changed again and again:
@@ -69,4 +70,34 @@ func TestNothingHealthyIsReportedUnderLoad(t *testing.T) {
 	last := w.run(Request{})
 	wantClean(t, last)
 	t.Logf("%d orders looked at again; %d events in the end", again, last.Compared.Events)
+}
+
+// busy are views of which one order changes whenever somebody waits for them.
+type busy struct {
+	*projections.Manager
+	w  *world
+	id string
+}
+
+func (b busy) CaughtUp(ctx context.Context) error {
+	b.w.do(b.id, note("again"))
+	return b.Manager.CaughtUp(ctx)
+}
+
+// An order that moves at every look is healthy as long as it is right at every
+// revision, and is found when it is not.
+func TestAnOrderThatNeverStandsStill(t *testing.T) {
+	w := filled(t, 5)
+	w.reconciler.Projection = busy{w.manager, w, "special"}
+	wantClean(t, w.run(Request{OrderID: "special"}))
+	report := w.run(Request{})
+	wantClean(t, report)
+
+	set("customer.name", `"Somebody Else"`, "").do(w, w.other(), "special")
+	report = w.run(Request{Repair: true})
+	f := only(t, report, Content, "special")
+	if f.Outcome != "repaired" || len(f.Fields) != 1 || f.Fields[0].Path != "/customer/name" {
+		t.Fatal(text(t, report))
+	}
+	wantClean(t, w.run(Request{}))
 }
