@@ -90,17 +90,22 @@ func TestOneOrderOnly(t *testing.T) {
 	}
 }
 
+// panics on events of one type, while it is broken.
+func panics(broken *atomic.Bool, typ string) projections.Fold {
+	return projections.Fold{Apply: func(doc view.Order, e codec.Recorded) view.Order {
+		if broken.Load() && e.Type == typ {
+			panic("a bug")
+		}
+		return projections.Apply(doc, e)
+	}}
+}
+
 // An order that is parked, for a bug that only its event wakes, is told with
 // the reason, and applied again once the bug is gone.
 func TestParked(t *testing.T) {
 	var broken atomic.Bool
+	w := newWorld(t).folded(t, panics(&broken, "OrderNoteAdded"))
 	broken.Store(true)
-	w := newWorld(t).folded(t, projections.Fold{Apply: func(doc view.Order, e codec.Recorded) view.Order {
-		if broken.Load() && e.Type == "OrderNoteAdded" {
-			panic("a bug")
-		}
-		return projections.Apply(doc, e)
-	}})
 	w.place("parked")
 	w.place("fine")
 	w.do("parked", note("wakes it"))
@@ -339,13 +344,8 @@ func TestHostileFigures(t *testing.T) {
 // moment at which the figures are read makes none of them seem wrong.
 func TestFiguresAreCarriedOver(t *testing.T) {
 	var broken atomic.Bool
+	w := newWorld(t).folded(t, panics(&broken, "OrderCancelled"))
 	broken.Store(true)
-	w := newWorld(t).folded(t, projections.Fold{Apply: func(doc view.Order, e codec.Recorded) view.Order {
-		if broken.Load() && e.Type == "OrderCancelled" {
-			panic("a bug")
-		}
-		return projections.Apply(doc, e)
-	}})
 	cancel := order.Cancel{Reason: "no", At: time.Date(2020, 1, 3, 0, 0, 0, 0, time.UTC)}
 	for _, id := range []string{"released", "stays", "parks", "moves"} {
 		w.place(id)
