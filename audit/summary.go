@@ -9,6 +9,7 @@ import (
 
 	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
+	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
 )
 
@@ -21,22 +22,75 @@ const (
 )
 
 // summary says in a clerk's words what an event means for its order, on one
-// line, and the reason that the event itself gives. before and after are the
-// order's document around it.
+// line, and the reason that the event itself gives, which ends the words too.
+// before and after are the order's document around it.
 func summary(e order.Event, before, after view.Order) (words, reason string) {
 	words, reason = inWords(e, before, after)
-	if reason != "" {
-		words += " - " + quote(reason)
+	if _, adopted := e.(order.AdoptionCompleted); !adopted && unchanged(before, after) {
+		// Only an adoption claims no change in its words.
+		words += " (" + missing(e, before) + "nothing changed)"
 	}
-	return words, reason
+	return words + becauseOf(reason), reason
 }
+
+// What is Summary without the reason at its end: for who shows Reason apart.
+func (e Entry) What() string { return strings.TrimSuffix(e.Summary, becauseOf(e.Reason)) }
+
+// becauseOf is how a reason ends a summary.
+func becauseOf(reason string) string {
+	if reason = quote(reason); reason == "" {
+		return ""
+	}
+	return " - " + reason
+}
+
+// unchanged reports that the documents say the same of the order, whichever
+// event they stand at.
+func unchanged(before, after view.Order) bool {
+	before.Revision, before.Position, before.UpdatedAt = after.Revision, after.Position, after.UpdatedAt
+	return len(query.Diff(before, after)) == 0
+}
+
+// missing says what the event names that the order does not have, if that is
+// why it changed nothing.
+func missing(e order.Event, before view.Order) string {
+	type named struct {
+		what  string
+		there bool
+	}
+	var n named
+	switch e := e.(type) {
+	case order.EditConfirmed:
+		n = named{"change", has(before.Edits, func(x view.Edit) bool { return x.ID == e.EditID })}
+	case order.EditDeclined:
+		n = named{"change", has(before.Edits, func(x view.Edit) bool { return x.ID == e.EditID })}
+	case order.HoldReleased:
+		n = named{"hold", has(before.Holds, func(x view.Hold) bool { return x.ID == e.HoldID })}
+	case order.PaymentVoided:
+		n = named{"payment", has(before.Payments, func(x view.Payment) bool { return x.ID == e.PaymentID })}
+	case order.ShipmentUpdated:
+		n = named{"parcel", has(before.Shipments, func(x view.Shipment) bool { return x.ID == e.ShipmentID })}
+	case order.ReturnRejected:
+		n = named{"return", has(before.Returns, func(x view.Return) bool { return x.ID == e.ReturnID })}
+	case order.RefundCompleted:
+		n = named{"refund", has(before.Refunds, func(x view.Refund) bool { return x.ID == e.RefundID })}
+	case order.RefundFailed:
+		n = named{"refund", has(before.Refunds, func(x view.Refund) bool { return x.ID == e.RefundID })}
+	}
+	if n.what == "" || n.there {
+		return ""
+	}
+	return "no such " + n.what + ": "
+}
+
+func has[T any](all []T, is func(T) bool) bool { return slices.ContainsFunc(all, is) }
 
 func inWords(e order.Event, before, after view.Order) (words, reason string) {
 	switch e := e.(type) {
 	case order.Placed:
 		return placed(e, before, after), ""
 	case order.Confirmed:
-		return "Order confirmed", ""
+		return "Order confirmed" + again(before.ConfirmedAt != nil), ""
 	case order.ShippingAddressChanged:
 		return "Shipping address changed" + place(e.Address), ""
 	case order.EditProposed:
@@ -107,7 +161,7 @@ func inWords(e order.Event, before, after view.Order) (words, reason string) {
 	case order.LinesCancelled:
 		return linesCancelled(e.Lines, before), e.Reason
 	case order.Cancelled:
-		return "Order cancelled", e.Reason
+		return "Order cancelled" + again(before.CancelledAt != nil), e.Reason
 	case order.AdoptionCompleted:
 		if len(e.Anomalies) == 0 {
 			return "History taken over from another system", ""
@@ -119,7 +173,7 @@ func inWords(e order.Event, before, after view.Order) (words, reason string) {
 
 func placed(e order.Placed, before, after view.Order) string {
 	if before.Kind != "" {
-		return "Order placed a second time: nothing changed"
+		return "Order placed" + again(true)
 	}
 	words := "Order placed"
 	switch e.Kind {
@@ -141,6 +195,13 @@ func placed(e order.Placed, before, after view.Order) string {
 	return words
 }
 
+func again(before bool) string {
+	if before {
+		return " a second time"
+	}
+	return ""
+}
+
 func lineChange(c order.LineChange, before view.Order) string {
 	switch c.Op {
 	case "add":
@@ -159,7 +220,10 @@ func lineChange(c order.LineChange, before view.Order) string {
 }
 
 func linesCancelled(lines []order.LineQuantity, before view.Order) string {
-	if len(lines) == 1 {
+	switch len(lines) {
+	case 0:
+		return "Lines cancelled, but none is named"
+	case 1:
 		return capital(line(lines[0].LineID, before)) + ": " + count(lines[0].Quantity, "unit") + " cancelled"
 	}
 	return units(lines) + " cancelled: " + unitsOf(lines, before)
@@ -255,7 +319,7 @@ func by(method string) string {
 	if method == "" {
 		return ""
 	}
-	return " by " + quote(method)
+	return " by " + quote(strings.ReplaceAll(method, "_", " "))
 }
 
 func place(a order.Address) string {
@@ -276,7 +340,7 @@ func tracking(carrier, number string) string {
 // few names the first few of a list.
 func few[T any](all []T, words func(T) string) string {
 	if len(all) == 0 {
-		return "nothing"
+		return "none named"
 	}
 	named := make([]string, 0, mostListed)
 	for _, x := range all[:min(len(all), mostListed)] {
