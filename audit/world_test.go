@@ -43,7 +43,9 @@ func newWorld(t testing.TB) *world {
 	}
 	w := &world{t: t, store: store}
 	w.orders = command.New(command.Options{Store: store, Logger: quiet, Clock: w.tick})
-	w.queries = query.New(query.Options{Store: store, Clock: w.now})
+	w.queries = query.New(query.Options{Store: store, Clock: func() time.Time {
+		return w.now().Add(time.Nanosecond) // the instant of the last tick is over
+	}})
 	w.auditor = audit.New(audit.Options{Query: w.queries})
 	t.Cleanup(func() {
 		if err := errors.Join(w.orders.Close(), store.Close()); err != nil {

@@ -135,6 +135,10 @@ func (o *Orders) result(orderID string, out outcome[order.State, order.Event]) R
 	return r
 }
 
+// Clock is now, as recordings are dated: nothing that is placed in the log after
+// the call is recorded before it.
+func (o *Orders) Clock() time.Time { return o.loop.clock.advance(time.Time{}) }
+
 // Load folds the order as it is now; revision -1 when it does not exist.
 func (o *Orders) Load(ctx context.Context, orderID string) (order.State, eventstore.Revision, error) {
 	stream := o.stream(orderID)

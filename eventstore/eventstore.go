@@ -97,6 +97,12 @@ type Sequencer interface {
 	// caller when AppendStamped returns, unless the outcome is unknown: then
 	// events and what stamp touches are left to the store for good.
 	AppendStamped(ctx context.Context, stream string, expected Expected, events []Event, stamp func([]Event)) (Appended, error)
+
+	// Sequence calls stamp at a place of its own among the calls of
+	// AppendStamped, under the same rules, writes nothing, and returns when
+	// everything that was placed before it is readable. It fails as
+	// AppendStamped does.
+	Sequence(ctx context.Context, stamp func()) error
 }
 
 // MaxAppendSize bounds one append in bytes: data, metadata and twice the type

@@ -12,10 +12,10 @@ import (
 // known: the known events are folded by (effective time, revision), up to and
 // including that instant. See codec.Subjects for an event's effective time.
 //
-// The answer for a cut is the same for ever once the log is past it; only at an
-// instant that is just going on more may still be recorded. What EffectiveAt
-// alone answers changes when more becomes known of that time: set AsOf beside
-// it.
+// The answer for a cut is the same for ever; an instant of AsOf is waited for
+// until nothing can be recorded at it any more, which Service.settle says more
+// of. What EffectiveAt alone answers changes when more becomes known of that
+// time: set AsOf beside it.
 type Cut struct {
 	Revision    *eventstore.Revision // up to and including
 	Position    *eventstore.Position // up to and including

@@ -22,7 +22,8 @@ type Options struct {
 	Progress Progress
 	// Log that tokens and cursors must come from.
 	Log eventstore.LogIdentity
-	// Clock tells which instants have come; nil: time.Now.
+	// Clock tells which instants have come: nothing is recorded before what it
+	// said last. command.Orders has it; nil: time.Now, which may step back.
 	Clock func() time.Time
 }
 

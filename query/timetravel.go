@@ -58,6 +58,11 @@ func (s *Service) Events(ctx context.Context, id string, cut Cut) ([]CutEvent, e
 			return nil, fmt.Errorf("ask for the log's head: %w", err)
 		}
 	}
+	if cut.AsOf != nil {
+		if err := s.settle(ctx, *cut.AsOf); err != nil {
+			return nil, err
+		}
+	}
 	known, err := s.known(ctx, id, cut)
 	if err != nil {
 		return nil, err
@@ -228,10 +233,14 @@ func (s *Service) past(ctx context.Context, id string, cut Cut) error {
 			return err
 		}
 		if c.at.After(last) {
-			return ErrCutFuture.At(c.field).With(fmt.Sprintf("asked for %s, it is %s", instant(*c.at), instant(now)))
+			return future(c.field, *c.at, now)
 		}
 	}
 	return nil
+}
+
+func future(field string, asked, now time.Time) error {
+	return ErrCutFuture.At(field).With(fmt.Sprintf("asked for %s, it is %s", instant(asked), instant(now)))
 }
 
 // lastRecorded is the recordedAt of the order's last event; zero when that cannot

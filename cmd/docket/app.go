@@ -66,7 +66,7 @@ func openApp(ctx context.Context, dir string, ns eventstore.Namespace, logger *s
 	a.manager = projections.NewManager(projections.Options{
 		Store: store, Namespace: ns, Backend: backend, SpillDir: spill, Logger: logger,
 	})
-	a.queries = query.New(query.Options{Store: store, Namespace: ns, Live: a.live, Progress: a.manager, Log: log})
+	a.queries = query.New(query.Options{Store: store, Namespace: ns, Live: a.live, Progress: a.manager, Log: log, Clock: a.orders.Clock})
 	a.auditor = audit.New(audit.Options{Query: a.queries})
 	a.reconciler = reconcile.New(reconcile.Options{
 		Store: store, Namespace: ns, Projection: a.manager, SpillDir: spill, Logger: logger,

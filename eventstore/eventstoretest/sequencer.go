@@ -56,9 +56,65 @@ func testSequencer(t *testing.T, e *env) {
 	if len(all) != 2*writers*each {
 		t.Errorf("%d events, want %d", len(all), 2*writers*each)
 	}
+	testSequence(t, e, store)
 	// The rules of Append hold.
 	_, err := store.AppendStamped(e.ctx, e.stream("stamped-0"), none, e.events("x"), func([]eventstore.Event) {})
 	if !errors.Is(err, eventstore.ErrConflict) {
 		t.Errorf("a stamped append elsewhere: %v, want a conflict", err)
+	}
+}
+
+// testSequence: whoever is called in sequence after a stamp can read what was
+// stamped, however long its append takes.
+func testSequence(t *testing.T, e *env, store eventstore.Sequencer) {
+	const writers, each = 4, 60
+	var stamped, written int // guarded by the sequence
+	stop, wait := make(chan struct{}), sync.WaitGroup{}
+	for w := range writers {
+		wait.Go(func() {
+			s := e.stream(fmt.Sprintf("sequence-%d", w))
+			for i := range each {
+				_, err := store.AppendStamped(e.ctx, s, eventstore.Expected(i-1), []eventstore.Event{e.event(fmt.Sprint(w, "/", i))}, func([]eventstore.Event) { stamped++ })
+				if err != nil {
+					t.Errorf("append %d of writer %d: %v", i, w, err)
+					return
+				}
+			}
+		})
+	}
+	go func() { wait.Wait(); close(stop) }()
+	filter := eventstore.Filter{Prefixes: []string{e.stream("sequence-")}}
+	for done := false; !done; {
+		select {
+		case <-stop:
+			done = true
+		default:
+		}
+		if err := store.Sequence(e.ctx, func() { written = stamped }); err != nil {
+			t.Fatalf("sequence: %v", err)
+		}
+		readable := 0
+		for _, err := range store.ReadAll(e.ctx, eventstore.Start, eventstore.Forwards, filter, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			readable++
+		}
+		if readable < written {
+			t.Fatalf("%d events were stamped before, %d of them are readable", written, readable)
+		}
+	}
+	if written != writers*each {
+		t.Errorf("the last call in sequence saw %d stamps, want %d", written, writers*each)
+	}
+	head, err := store.Head(e.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Sequence(e.ctx, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := store.Head(e.ctx); err != nil || now != head {
+		t.Errorf("a call in sequence moved the head from %s to %s (%v)", head, now, err)
 	}
 }

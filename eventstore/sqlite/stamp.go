@@ -20,3 +20,13 @@ func (s *Store) AppendStamped(ctx context.Context, stream string, expected event
 		return w.append(stream, expected, events)
 	})
 }
+
+// Sequence implements eventstore.Sequencer: what the writer placed before is in
+// this group, which is answered after COMMIT, or in one before it.
+func (s *Store) Sequence(ctx context.Context, stamp func()) error {
+	_, err := s.submit(ctx, 0, func(*writer) (eventstore.Appended, error) {
+		stamp()
+		return eventstore.Appended{}, nil
+	})
+	return err
+}

@@ -1,0 +1,136 @@
+package query_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/domain/money"
+	"github.com/docket-orders/docket/domain/order"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/sqlite"
+	"github.com/docket-orders/docket/query"
+)
+
+// slowStore holds appends up between their dating and their commit, and tells
+// of calls in sequence.
+type slowStore struct {
+	*sqlite.Store
+	dated    chan struct{} // an append was dated
+	goOn     chan struct{} // closed: it may be committed
+	sequence chan struct{} // a call in sequence came
+}
+
+func (s *slowStore) AppendStamped(ctx context.Context, stream string, expected eventstore.Expected, events []eventstore.Event, stamp func([]eventstore.Event)) (eventstore.Appended, error) {
+	return s.Store.AppendStamped(ctx, stream, expected, events, func(events []eventstore.Event) {
+		stamp(events)
+		s.dated <- struct{}{}
+		<-s.goOn
+	})
+}
+
+func (s *slowStore) Sequence(ctx context.Context, stamp func()) error {
+	s.sequence <- struct{}{}
+	return s.Store.Sequence(ctx, stamp)
+}
+
+func placeMug() order.Place {
+	return order.Place{Currency: "EUR", Lines: []order.Line{{SKU: "MUG", Quantity: 1, UnitPrice: money.Minor(750, "EUR")}}}
+}
+
+// An event that is dated and still on its way to the disk belongs to what was
+// known: who asks for a moment after it waits for it.
+func TestAsOfWaitsForWhatIsBeingRecorded(t *testing.T) {
+	store, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	slow := &slowStore{store, make(chan struct{}, 8), make(chan struct{}), make(chan struct{}, 8)}
+	prompt, held := command.New(command.Options{Store: store}), command.New(command.Options{Store: slow})
+	defer prompt.Close()
+	defer held.Close()
+	if _, err := prompt.Handle(t.Context(), "a", placeMug(), command.Request{}); err != nil {
+		t.Fatal(err)
+	}
+	queries := query.New(query.Options{Store: slow, Clock: held.Clock})
+
+	appended := make(chan error, 1)
+	go func() {
+		_, err := held.Handle(t.Context(), "a", order.Confirm{}, command.Request{})
+		appended <- err
+	}()
+	<-slow.dated
+	asOf := held.Clock() // nothing later is dated before it
+	type answer struct {
+		revision int64
+		err      error
+	}
+	ask := func() answer {
+		doc, err := queries.OrderAsOf(t.Context(), "a", query.Cut{AsOf: &asOf})
+		return answer{doc.Revision, err}
+	}
+	answers := make(chan answer, 1)
+	go func() { answers <- ask() }()
+	var first answer
+	select {
+	case first = <-answers: // too early
+		close(slow.goOn)
+	case <-slow.sequence:
+		close(slow.goOn)
+		first = <-answers
+	}
+	if err := <-appended; err != nil {
+		t.Fatal(err)
+	}
+	later := ask()
+	if first.err != nil || first != later || first.revision != 1 {
+		t.Errorf("as of %s it was %+v, and later %+v; want revision 1", asOf.Format(time.RFC3339Nano), first, later)
+	}
+}
+
+// Nothing is recorded at or before what the clock said.
+func TestAsOfNowStaysAsItWas(t *testing.T) {
+	store, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	orders := command.New(command.Options{Store: store})
+	defer orders.Close()
+	if _, err := orders.Handle(t.Context(), "a", placeMug(), command.Request{}); err != nil {
+		t.Fatal(err)
+	}
+	queries := query.New(query.Options{Store: store, Clock: orders.Clock})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			if _, err := orders.Handle(t.Context(), "a", order.SetTags{Tags: []string{string(rune('a' + n%26))}}, command.Request{}); err != nil {
+				ended <- err
+				return
+			}
+		}
+		ended <- nil
+	}()
+	asked := map[time.Time]int64{}
+	for range 300 {
+		asOf := time.Now()
+		doc, err := queries.OrderAsOf(t.Context(), "a", query.Cut{AsOf: &asOf})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked[asOf] = doc.Revision
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	for asOf, revision := range asked {
+		doc, err := queries.OrderAsOf(t.Context(), "a", query.Cut{AsOf: &asOf})
+		if err != nil || doc.Revision != revision {
+			t.Errorf("as of %s it was at revision %d, and is at %d now (%v)", asOf.Format(time.RFC3339Nano), revision, doc.Revision, err)
+		}
+	}
+}
