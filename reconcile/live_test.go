@@ -15,36 +15,42 @@ import (
 
 // Twenty runs while orders are imported, placed, and changed again and again:
 // no healthy order and no figure is ever reported, and nothing is left open.
+// The load keeps pace with the runs: each step of a run lets some of it go on.
 func TestNothingHealthyIsReportedUnderLoad(t *testing.T) {
-	w := filled(t, 200)
+	w := filled(t, 100)
+	const runs, perStep, hotWriters, placers = 20, 8, 4, 8
 	hot := w.ids(10)
-	ctx, stop := context.WithCancel(t.Context())
+	tokens := make(chan struct{}, 4*perStep)
+	failed := make(chan error, hotWriters+placers)
 	var working sync.WaitGroup
-	failed := make(chan error, 100)
 	work := func(do func(n int) error) {
 		working.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
-				if err := do(n); err != nil && ctx.Err() == nil {
+			n := 0
+			for range tokens {
+				if err := do(n); err != nil {
 					failed <- err
 					return
 				}
+				n++
 			}
 		})
 	}
-	for k := range 4 { // the same few orders, all the time
+	for k := range hotWriters { // the same few orders, all the time
 		work(func(n int) error {
-			_, err := w.orders.Handle(ctx, hot[(n+k)%len(hot)], note(fmt.Sprintf("note %d of %d", n, k)), command.Request{})
-			var refused *domain.Rejection
-			if errors.As(err, &refused) || errors.Is(err, command.ErrBusy) {
-				return nil
+			for i := range 5 {
+				_, err := w.orders.Handle(t.Context(), hot[(n+i+k)%len(hot)], note(fmt.Sprintf("note %d of %d", n, k)), command.Request{})
+				var refused *domain.Rejection
+				if err != nil && !errors.As(err, &refused) && !errors.Is(err, command.ErrBusy) {
+					return err
+				}
 			}
-			return err
+			return nil
 		})
 	}
-	for k := range 8 { // new orders and their lives
+	for k := range placers { // new orders and their lives
 		work(func(n int) error {
-			for life := range importer.Generate(uint64(1000*(k+1)+n), 20, start) {
-				if err := w.send(life); err != nil || ctx.Err() != nil {
+			for life := range importer.Generate(uint64(1000*(k+1)+n), 1, start) {
+				if err := w.send(life); err != nil {
 					return err
 				}
 			}
@@ -52,12 +58,22 @@ func TestNothingHealthyIsReportedUnderLoad(t *testing.T) {
 		})
 	}
 	var again int64
-	for range 20 {
-		report := w.run(Request{Repair: true})
+	for range runs {
+		report, err := w.reconciler.Run(t.Context(), NewID(), Request{Repair: true}, func(Progress) {
+			for range perStep {
+				select {
+				case tokens <- struct{}{}:
+				default: // they have enough to do
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		wantClean(t, report)
 		again += report.Compared.Again
 	}
-	stop()
+	close(tokens)
 	working.Wait()
 	close(failed)
 	for err := range failed {

@@ -16,11 +16,11 @@ import (
 // The memory of a run does not grow with the orders: four times as many take
 // hardly more, though they fill several files.
 func TestMemoryDoesNotGrowWithTheOrders(t *testing.T) {
-	w := filled(t, 200)
-	ids := w.ids(502)
-	w.repeat(ids, 0, 12)
+	w := filled(t, 100)
+	ids := w.ids(400)
+	w.repeat(ids, 0, 6)
 	little := w.peak()
-	w.repeat(ids, 12, 48)
+	w.repeat(ids, 6, 30)
 	much := w.peak()
 	t.Logf("live heap of a run: %d MiB, with four times the orders %d MiB", little>>20, much>>20)
 	const slack = 40 << 20
