@@ -38,7 +38,7 @@ func (a *Auditor) History(ctx context.Context, id string, cut query.Cut) ([]Entr
 	}
 	entries := make([]Entry, 0, len(events))
 	var failed error
-	_, err = query.Fold(id, events, func(e query.CutEvent, before, after view.Order) {
+	_, err = query.Fold(ctx, id, events, func(e query.CutEvent, before, after view.Order) {
 		_, data, err := codec.Encode(e.Event)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("order %s revision %d: %w", id, e.Revision, err))
@@ -87,7 +87,7 @@ func (a *Auditor) Why(ctx context.Context, id string, cut query.Cut, field strin
 		return nil, err
 	}
 	setters := make(map[string]*setter)
-	doc, err := query.Fold(id, events, func(e query.CutEvent, before, after view.Order) {
+	doc, err := query.Fold(ctx, id, events, func(e query.CutEvent, before, after view.Order) {
 		by := &setter{event: e}
 		by.summary, _ = summary(e.Event, before, after)
 		if len(setters) == 0 {

@@ -80,7 +80,7 @@ func (w *world) fromKept(ids []string, careful bool) func(context.Context, strin
 		}
 		doc := kept[id]
 		if careful && (cut.EffectiveAt != nil || int64(events[len(events)-1].Revision) < doc.Revision) {
-			return query.Fold(id, events, nil)
+			return query.Fold(ctx, id, events, nil)
 		}
 		for _, e := range events {
 			if int64(e.Revision) > doc.Revision {
@@ -104,7 +104,7 @@ func (w *world) bugs(ids []string) map[string]func(*audittest.Answers) {
 				if cut.EffectiveAt != nil {
 					slices.SortStableFunc(events, sort)
 				}
-				return query.Fold(id, events, nil)
+				return query.Fold(ctx, id, events, nil)
 			}
 		}
 	}

@@ -28,12 +28,15 @@ func (c Cut) IsNow() bool {
 	return c.Revision == nil && c.Position == nil && c.AsOf == nil && c.EffectiveAt == nil
 }
 
-// knowledge counts how many of the fields say what was known.
-func (c Cut) knowledge() (n int) {
-	for _, set := range []bool{c.Revision != nil, c.Position != nil, c.AsOf != nil} {
-		if set {
-			n++
+// knowledge names the fields that say what was known, as the API does.
+func (c Cut) knowledge() (given []string) {
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{{"atRevision", c.Revision != nil}, {"atPosition", c.Position != nil}, {"asOf", c.AsOf != nil}} {
+		if field.set {
+			given = append(given, field.name)
 		}
 	}
-	return n
+	return given
 }

@@ -19,7 +19,7 @@ var (
 	// ErrCutBefore, ErrCutFuture: see Service.Events.
 	ErrCutBefore = domain.Reject(domain.NotFound, "before-the-order", "the order was not there yet")
 	ErrCutFuture = domain.Reject(domain.Invalid, "cut-in-future", "this instant has not come yet")
-	ErrCuts      = domain.Reject(domain.Invalid, "several-cuts", "at most one of revision, position and asOf may be given").At("asOf")
+	ErrCuts      = domain.Reject(domain.Invalid, "several-cuts", "at most one of atRevision, atPosition and asOf may be given").At("asOf")
 	// ErrHistoryUnreadable: an event of the order cannot be read or applied; Detail
 	// says which and why. Looking at the order before that event is possible.
 	ErrHistoryUnreadable = domain.Reject(domain.Conflict, "history-unreadable", "an event of the order cannot be read")

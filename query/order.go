@@ -46,8 +46,10 @@ func (s *Service) OrderFromLog(ctx context.Context, id string) (view.Order, erro
 		return view.Order{}, err
 	}
 	next := int64(0)
-	doc, broken := Fold(id, timed(k.events), func(e CutEvent, _, _ view.Order) { next = int64(e.Revision) + 1 })
+	doc, broken := Fold(ctx, id, timed(k.events), func(e CutEvent, _, _ view.Order) { next = int64(e.Revision) + 1 })
 	switch {
+	case broken != nil && ctx.Err() != nil:
+		return view.Order{}, broken
 	case parked:
 		doc.Degraded = &degraded
 	case broken != nil:
@@ -58,9 +60,10 @@ func (s *Service) OrderFromLog(ctx context.Context, id string) (view.Order, erro
 	return doc, nil
 }
 
-// OrderAt is the order up to and including revision; see OrderAsOf.
+// OrderAt is the order up to and including revision; see OrderAsOf. Since
+// answers of commands need it, it waits for no turn.
 func (s *Service) OrderAt(ctx context.Context, id string, revision eventstore.Revision) (view.Order, error) {
-	return s.OrderAsOf(ctx, id, Cut{Revision: &revision})
+	return s.replay(ctx, id, Cut{Revision: &revision}, nil)
 }
 
 // Preview is the order as it would be with events on top of revision base; base

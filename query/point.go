@@ -3,6 +3,7 @@ package query
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,16 +15,36 @@ import (
 const (
 	InstantForm = "want a time such as 2018-01-31T12:00:00Z (RFC 3339)"
 	PointForm   = "want a revision such as 17, position:4711, a time such as 2018-01-31T12:00:00Z (what was known then), " +
-		"effective:2018-01-31T12:00:00Z (what was true then), one of the first three and effective:... with a comma between, or now"
+		"effective:2018-01-31T12:00:00Z (what was true then), one of the first three or now and effective:... with a comma between, or now"
 )
+
+// What is wrong with texts that are nearly instants.
+var (
+	errInstant = errors.New(InstantForm)
+	errLeap    = errors.New("want a time without the leap second :60, which is not kept: give the second before or after (RFC 3339)")
+)
+
+// instantForm is RFC 3339; time.Parse takes more than that.
+var instantForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:([0-9]{2})(\.[0-9]{1,20})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
 
 // ParseInstant reads RFC 3339 with a zone, in UTC, cut to microseconds, the
 // precision that is stored. Years before 1 do not exist; its first instant is
 // kept for "no time".
 func ParseInstant(text string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || strings.Contains(text, ",") || len(text) > 40 {
-		return time.Time{}, errors.New(InstantForm)
+	upper := strings.ToUpper(text) // 2018-01-31t12:00:00z is the same
+	form := instantForm.FindStringSubmatch(upper)
+	if form == nil {
+		if _, err := time.Parse(time.DateOnly, text); err == nil {
+			return time.Time{}, fmt.Errorf("want an instant, not a day (RFC 3339); give an instant: %sT23:59:59Z", text)
+		}
+		return time.Time{}, errInstant
+	}
+	if form[1] == "60" {
+		return time.Time{}, errLeap
+	}
+	t, err := time.Parse(time.RFC3339Nano, upper)
+	if err != nil {
+		return time.Time{}, errInstant
 	}
 	t = t.UTC().Truncate(time.Microsecond)
 	if t.Year() < 1 || t.Year() > 9999 || t.IsZero() {
@@ -58,11 +79,12 @@ func ParsePoint(text string) (Cut, error) {
 	}
 	var c Cut
 	known, effective, both := strings.Cut(text, ",")
-	if both {
+	if both && known != "now" {
 		if err := c.known(known); err != nil {
 			return Cut{}, err
 		}
-	} else {
+	}
+	if !both {
 		effective = text
 	}
 	if instant, ok := strings.CutPrefix(effective, "effective:"); ok {
@@ -92,9 +114,9 @@ func (c *Cut) known(text string) error {
 		return err
 	}
 	t, err := ParseInstant(text)
-	if err != nil {
+	if errors.Is(err, errInstant) {
 		return errors.New(PointForm)
 	}
 	c.AsOf = &t
-	return nil
+	return err
 }

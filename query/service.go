@@ -43,6 +43,7 @@ type Progress interface {
 // goroutines.
 type Service struct {
 	options Options
+	turns   chan struct{} // one element per replay that runs
 	lag     struct {
 		sync.Mutex
 		projections.Lag
@@ -54,12 +55,16 @@ type Service struct {
 // while the views are behind, a look costs more than most questions.
 const lagRemembered = 100 * time.Millisecond
 
+// replays is how many questions about the past are answered at once: each holds
+// the events of an order in memory.
+const replays = 8
+
 // New makes a service; it holds nothing that needs closing.
 func New(o Options) *Service {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	return &Service{options: o}
+	return &Service{options: o, turns: make(chan struct{}, replays)}
 }
 
 // Source says where an answer comes from.

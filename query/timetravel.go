@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/docket-orders/docket/eventstore"
@@ -25,11 +26,28 @@ type CutEvent struct {
 // with the highest revision that is folded, also when a later effective time
 // puts another event last.
 func (s *Service) OrderAsOf(ctx context.Context, id string, cut Cut) (view.Order, error) {
+	return s.Replay(ctx, id, cut, nil)
+}
+
+// Replay is OrderAsOf that calls step on the way, as Fold does. Only few replays
+// run at once, so that questions about long histories leave the machine to
+// others; the rest wait for their turn, or for the end of ctx.
+func (s *Service) Replay(ctx context.Context, id string, cut Cut, step func(e CutEvent, before, after view.Order)) (view.Order, error) {
+	select {
+	case s.turns <- struct{}{}:
+	case <-ctx.Done():
+		return view.Order{}, fmt.Errorf("wait to read the past of order %s: %w", id, ctx.Err())
+	}
+	defer func() { <-s.turns }()
+	return s.replay(ctx, id, cut, step)
+}
+
+func (s *Service) replay(ctx context.Context, id string, cut Cut, step func(e CutEvent, before, after view.Order)) (view.Order, error) {
 	events, err := s.Events(ctx, id, cut)
 	if err != nil {
 		return view.Order{}, err
 	}
-	doc, err := Fold(id, events, nil)
+	doc, err := Fold(ctx, id, events, step)
 	if err != nil {
 		return view.Order{}, err
 	}
@@ -46,8 +64,8 @@ func (s *Service) OrderAsOf(ctx context.Context, id string, cut Cut) (view.Order
 //     last recording;
 //   - ErrHistoryUnreadable when an event up to the cut cannot be read.
 func (s *Service) Events(ctx context.Context, id string, cut Cut) ([]CutEvent, error) {
-	if cut.knowledge() > 1 {
-		return nil, ErrCuts
+	if given := cut.knowledge(); len(given) > 1 {
+		return nil, ErrCuts.At(given[len(given)-1]).With("given are " + strings.Join(given, " and "))
 	}
 	// The head is asked for before the stream is read: what is recorded in
 	// between lies beyond it, and cannot be missing from the answer.
@@ -68,7 +86,7 @@ func (s *Service) Events(ctx context.Context, id string, cut Cut) ([]CutEvent, e
 		return nil, err
 	}
 	if cut.Position != nil && head.Before(*cut.Position) {
-		return nil, ErrPositionUnknown.With(fmt.Sprintf("asked for %s, the log is at %s", cut.Position, head))
+		return nil, ErrPositionUnknown.At("atPosition").With(fmt.Sprintf("asked for %s, the log is at %s", cut.Position, head))
 	}
 	if err := s.past(ctx, id, cut); err != nil {
 		return nil, err
@@ -96,10 +114,14 @@ func (s *Service) Events(ctx context.Context, id string, cut Cut) ([]CutEvent, e
 // Fold applies events in the order in which they are given. It calls step,
 // unless that is nil, with each event and the document before and after it; the
 // document before the first is projections.Empty. An event that cannot be
-// applied ends it with ErrHistoryUnreadable and the document before.
-func Fold(id string, events []CutEvent, step func(e CutEvent, before, after view.Order)) (view.Order, error) {
+// applied ends it with ErrHistoryUnreadable and the document before, the end of
+// ctx with its error.
+func Fold(ctx context.Context, id string, events []CutEvent, step func(e CutEvent, before, after view.Order)) (view.Order, error) {
 	doc, last := projections.Empty(id), eventstore.Revision(-1)
 	for _, e := range events {
+		if err := ctx.Err(); err != nil {
+			return doc, fmt.Errorf("fold order %s: %w", id, err)
+		}
 		after, err := apply(doc, e.Recorded)
 		if err != nil {
 			return doc, unreadable(e.Revision, err)
@@ -204,7 +226,7 @@ func (k known) refusal(cut Cut) error {
 	case k.bad != nil:
 		return unreadable(k.badAt, k.bad)
 	case cut.Revision != nil && eventstore.Revision(len(k.events)) <= *cut.Revision, cut.Revision != nil && *cut.Revision < 0:
-		return ErrRevisionUnknown.With(fmt.Sprintf("asked for %d", *cut.Revision))
+		return ErrRevisionUnknown.At("atRevision").With(fmt.Sprintf("asked for %d, the last is %d", *cut.Revision, len(k.events)-1))
 	case len(k.events) > 0:
 		return nil
 	case cut.Position != nil:
