@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,9 +28,9 @@ func newClient(base, key string, transport http.RoundTripper) *client {
 type problemError struct{ httpapi.Problem }
 
 // Error says every detail once: many problems have a field's complaint as
-// their detail.
+// their detail. The title says the kind of problem, which the code does too.
 func (e *problemError) Error() string {
-	said := e.Problem.Error()
+	said := cmp.Or(e.Detail, e.Title)
 	text := said + " (" + e.Code + ")"
 	for _, f := range e.Errors {
 		where := f.Parameter + f.Header

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/go-json-experiment/json"
 
@@ -19,19 +18,39 @@ import (
 	"github.com/docket-orders/docket/query"
 )
 
-// cutFlags name the point at which an order is looked at. What they may be is
-// the API's to say.
+// cutFlags name the point at which an order is looked at.
 type cutFlags struct {
-	AsOf        string `placeholder:"INSTANT" help:"As it was known at an instant, such as 2018-01-31T12:00:00Z."`
-	AtRevision  string `placeholder:"N" help:"As it was at a revision."`
-	AtPosition  string `placeholder:"P" help:"As it was at a position of the log."`
-	EffectiveAt string `placeholder:"INSTANT" help:"What was true at an instant of business time; with one of the others, as it was known then."`
+	AsOf        instant  `placeholder:"INSTANT" help:"As it was known at an instant, such as 2018-01-31T12:00:00Z."`
+	AtRevision  revision `placeholder:"N" help:"As it was at a revision."`
+	AtPosition  position `placeholder:"P" help:"As it was at a position of the log."`
+	EffectiveAt instant  `placeholder:"INSTANT" help:"What was true at an instant of business time; with one of the others, as it was known then."`
+}
+
+// Validate refuses to say twice what was known.
+func (c cutFlags) Validate() error {
+	if _, several := c.known(); several {
+		return errors.New("--as-of, --at-revision and --at-position each say what was known then: give one of them")
+	}
+	return nil
+}
+
+// known says from when the knowledge is, "" for now.
+func (c cutFlags) known() (words string, several bool) {
+	for _, p := range []struct{ at, value string }{
+		{"at revision ", string(c.AtRevision)}, {"at position ", string(c.AtPosition)}, {"at ", string(c.AsOf)},
+	} {
+		if p.value != "" {
+			several = words != ""
+			words = p.at + p.value
+		}
+	}
+	return words, several
 }
 
 func (c cutFlags) parameters() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{
-		"asOf": c.AsOf, "atRevision": c.AtRevision, "atPosition": c.AtPosition, "effectiveAt": c.EffectiveAt,
+		"asOf": string(c.AsOf), "atRevision": string(c.AtRevision), "atPosition": string(c.AtPosition), "effectiveAt": string(c.EffectiveAt),
 	} {
 		if value != "" {
 			v.Set(name, value)
@@ -42,20 +61,23 @@ func (c cutFlags) parameters() url.Values {
 
 // words say which point it is; empty for now.
 func (c cutFlags) words() string {
-	var points []string
-	for _, p := range []struct{ words, value string }{
-		{"at revision", c.AtRevision}, {"at position", c.AtPosition}, {"as it was known at", c.AsOf}, {"as it was true at", c.EffectiveAt},
-	} {
-		if p.value != "" {
-			points = append(points, p.words+" "+oneLine(p.value))
-		}
+	known, _ := c.known()
+	switch {
+	case c.EffectiveAt != "" && known != "":
+		return fmt.Sprintf("as it was true at %s, by what was known %s", c.EffectiveAt, known)
+	case c.EffectiveAt != "":
+		return fmt.Sprintf("as it was true at %s, by what is known now", c.EffectiveAt)
+	case c.AsOf != "":
+		return "as it was known " + known
+	case known != "":
+		return "as it was " + known
 	}
-	return strings.Join(points, ", ")
+	return ""
 }
 
 // orderPath is the path of a question about one order.
-func orderPath(id, what string, v url.Values) string {
-	path := "/v1/orders/" + url.PathEscape(id) + what
+func orderPath(id orderID, what string, v url.Values) string {
+	path := "/v1/orders/" + url.PathEscape(string(id)) + what
 	if len(v) > 0 {
 		path += "?" + v.Encode()
 	}
@@ -79,10 +101,10 @@ func (p *program) asked(path string, answer any, page func(io.Writer) error) err
 }
 
 type orderHistory struct {
-	ID string `arg:"" help:"The order's id."`
+	ID orderID `arg:"" help:"The order's id."`
 	cutFlags
 	Refused bool `help:"Show refused commands too, in their place."`
-	Wide    bool `help:"Also show position, command, correlation and causation."`
+	Wide    bool `help:"Also show position, command, correlation and causation, and reasons in full."`
 }
 
 // Validate refuses what has no answer.
@@ -90,7 +112,7 @@ func (c *orderHistory) Validate() error {
 	if c.Refused && c.cutFlags != (cutFlags{}) {
 		return errors.New("--refused shows what was refused up to now: leave the point in the past out")
 	}
-	return nil
+	return c.cutFlags.Validate()
 }
 
 // history is what happened to an order, all of it, and with --refused what did
@@ -128,7 +150,7 @@ func (c *orderHistory) history(ctx context.Context, client *client) (h history, 
 		var problem *problemError
 		if c.Refused && errors.As(err, &problem) && problem.Code == query.ErrOrderUnknown.Code {
 			// An order that never came to be may have refusals.
-			h.ID, h.Revision = c.ID, -1
+			h.ID, h.Revision = string(c.ID), -1
 			break
 		}
 		if err != nil {
@@ -150,6 +172,7 @@ func (c *orderHistory) history(ctx context.Context, client *client) (h history, 
 // happening is a row of a history: an event, or a refusal.
 type happening struct {
 	revision, recorded, happened, who, what, reason string
+	code                                            string // follows a refusal's reason
 	position, command, key, correlation, causation  string
 }
 
@@ -168,15 +191,11 @@ func (h history) happenings() []happening {
 	}
 	for _, e := range h.Events {
 		until(&e)
-		row := happening{
-			revision: strconv.FormatInt(int64(e.Revision), 10), recorded: clockTime(e.RecordedAt),
-			who: e.Actor, what: strings.TrimSuffix(e.Summary, " - "+e.Reason), reason: e.Reason,
+		rows = append(rows, happening{
+			revision: strconv.FormatInt(int64(e.Revision), 10), recorded: clockTime(e.RecordedAt), happened: happenedAt(e.At, e.RecordedAt),
+			who: e.Actor, what: e.What(), reason: e.Reason,
 			position: e.Position.String(), command: e.Command, key: e.CommandID, correlation: e.Correlation, causation: e.Causation,
-		}
-		if at := clockTime(e.At); at != row.recorded {
-			row.happened = at
-		}
-		rows = append(rows, row)
+		})
 	}
 	until(nil)
 	return rows
@@ -185,11 +204,14 @@ func (h history) happenings() []happening {
 func refusedRow(r audit.Refused) happening {
 	row := happening{
 		revision: "-", recorded: clockTime(r.RecordedAt), who: r.Actor, what: "refused: " + r.Command,
-		reason:  fmt.Sprintf("%s (%s)", r.Reason, r.Code),
+		reason: r.Reason, code: " (" + r.Code + ")",
 		command: r.Command, key: r.CommandID, correlation: r.Correlation, causation: r.Causation,
 	}
+	if r.Revision >= 0 {
+		row.revision = fmt.Sprintf("(%d)", r.Revision)
+	}
 	if r.Unrecorded > 0 {
-		row.reason += fmt.Sprintf("; %d refusals before it came too fast to be recorded", r.Unrecorded)
+		row.code += fmt.Sprintf("; %s of this caller, on any order, came too fast to be recorded", plural(r.Unrecorded, "earlier refusal"))
 	}
 	return row
 }
@@ -201,14 +223,23 @@ func writeHistory(w io.Writer, h history, wide bool) error {
 	if len(h.Refusals) > 0 {
 		head += ", " + plural(int64(len(h.Refusals)), "refused command")
 	}
-	fmt.Fprintf(w, "%s; times are UTC\n\n", head)
+	head += "; times are UTC"
+	if slices.ContainsFunc(h.Refusals, func(r audit.Refused) bool { return r.Revision >= 0 }) {
+		head += "; in brackets the revision at which one was refused"
+	}
+	fmt.Fprintf(w, "%s\n\n", head)
 	return writeTable(w, h.happenings(), []column[happening]{
 		{"REVISION", func(h happening) string { return h.revision }},
 		{"RECORDED", func(h happening) string { return h.recorded }},
 		{"HAPPENED", func(h happening) string { return h.happened }},
 		{"WHO", func(h happening) string { return h.who }},
 		{"WHAT", func(h happening) string { return h.what }},
-		{"REASON", func(h happening) string { return h.reason }},
+		{"REASON", func(h happening) string {
+			if wide {
+				return h.reason + h.code
+			}
+			return shortened(h.reason, longestValue) + h.code
+		}},
 		{"POSITION", when(wide, func(h happening) string { return h.position })},
 		{"COMMAND", when(wide, func(h happening) string { return strings.TrimSpace(h.command + " " + h.key) })},
 		{"CORRELATION", when(wide, func(h happening) string { return h.correlation })},
@@ -217,16 +248,16 @@ func writeHistory(w io.Writer, h history, wide bool) error {
 }
 
 type orderDiff struct {
-	ID   string `arg:"" help:"The order's id."`
-	From string `arg:"" help:"A point: a revision, position:P, an instant such as 2018-01-31T12:00:00Z (what was known then), effective:INSTANT (what was true then), one of the first three and effective:INSTANT with a comma between, or now."`
-	To   string `arg:"" optional:"" help:"The other point; now when absent."`
+	ID   orderID `arg:"" help:"The order's id."`
+	From point   `arg:"" help:"A point: a revision, position:P, an instant such as 2018-01-31T12:00:00Z (what was known then), effective:INSTANT (what was true then), one of the first three and effective:INSTANT with a comma between, or now."`
+	To   point   `arg:"" optional:"" help:"The other point; now when absent."`
 }
 
 // Run shows what differs between two points of an order.
 func (c *orderDiff) Run(p *program) error {
-	v := url.Values{"from": {c.From}}
+	v := url.Values{"from": {string(c.From)}}
 	if c.To != "" {
-		v.Set("to", c.To)
+		v.Set("to", string(c.To))
 	}
 	var d httpapi.DiffAnswer
 	return p.asked(orderPath(c.ID, "/diff", v), &d, func(w io.Writer) error { return writeDiff(w, d) })
@@ -258,24 +289,23 @@ func pointWords(p httpapi.PointAnswer) string {
 
 // writeChanges is a line per field: + came, - went, ~ changed.
 func writeChanges(w io.Writer, indent string, changes []query.FieldChange) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	g := grid{indent: indent}
 	for _, c := range changes {
-		path := oneLine(c.Path)
 		switch {
 		case c.Before == nil:
-			fmt.Fprintf(t, "%s+ %s\t%s\n", indent, path, inWords(c.After))
+			g.row("+ "+c.Path, inWords(c.After))
 		case c.After == nil:
-			fmt.Fprintf(t, "%s- %s\t%s\n", indent, path, inWords(c.Before))
+			g.row("- "+c.Path, inWords(c.Before))
 		default:
-			fmt.Fprintf(t, "%s~ %s\t%s -> %s\n", indent, path, inWords(c.Before), inWords(c.After))
+			g.row("~ "+c.Path, inWords(c.Before)+" -> "+inWords(c.After))
 		}
 	}
-	return t.Flush()
+	return g.writeTo(w)
 }
 
 type orderWhy struct {
-	ID    string `arg:"" help:"The order's id."`
-	Field string `arg:"" optional:"" help:"A field, such as /status or /lines/1/quantity; all of them when absent."`
+	ID    orderID   `arg:"" help:"The order's id."`
+	Field givenText `arg:"" optional:"" help:"A field, such as /status or /lines/1/quantity; all of them when absent."`
 	cutFlags
 }
 
@@ -284,16 +314,19 @@ func (c *orderWhy) Run(p *program) error {
 	v := c.parameters()
 	if c.Field != "" {
 		// What a shell or a habit makes of /status on other systems.
-		v.Set("field", "/"+strings.TrimPrefix(c.Field, "/"))
+		v.Set("field", "/"+strings.TrimPrefix(string(c.Field), "/"))
 	}
 	var answer httpapi.WhyAnswer
-	return p.asked(orderPath(c.ID, "/why", v), &answer, func(w io.Writer) error { return writeWhy(w, answer.Fields) })
+	return p.asked(orderPath(c.ID, "/why", v), &answer, func(w io.Writer) error { return writeWhy(w, answer) })
 }
 
-// longestValue is how many characters of a value a table shows.
+// longestValue is how many places of a line a table gives to a value or a
+// reason.
 const longestValue = 60
 
-func writeWhy(w io.Writer, origins []audit.Origin) error {
+func writeWhy(w io.Writer, why httpapi.WhyAnswer) error {
+	origins := why.Fields
+	fmt.Fprintf(w, "order %s at revision %d: %s; times are UTC\n\n", oneLine(why.ID), why.Revision, plural(int64(len(origins)), "field"))
 	return writeTable(w, origins, []column[audit.Origin]{
 		{"FIELD", func(o audit.Origin) string { return o.Path }},
 		{"VALUE", func(o audit.Origin) string {
@@ -304,53 +337,9 @@ func writeWhy(w io.Writer, origins []audit.Origin) error {
 		}},
 		{"SET BY", func(o audit.Origin) string { return o.Summary }},
 		{"REVISION", func(o audit.Origin) string { return strconv.FormatInt(int64(o.Revision), 10) }},
-		{"AT", func(o audit.Origin) string { return clockTime(o.At) }},
+		{"RECORDED", func(o audit.Origin) string { return clockTime(o.RecordedAt) }},
+		{"HAPPENED", func(o audit.Origin) string { return happenedAt(o.At, o.RecordedAt) }},
 		{"WHO", func(o audit.Origin) string { return o.Actor }},
 		{"COMMAND", func(o audit.Origin) string { return o.Command }},
 	})
-}
-
-// column of a table of rows R.
-type column[R any] struct {
-	title string
-	cell  func(R) string
-}
-
-func when[R any](wanted bool, cell func(R) string) func(R) string {
-	if wanted {
-		return cell
-	}
-	return func(R) string { return "" }
-}
-
-// writeTable leaves out the columns that are empty in every row.
-func writeTable[R any](w io.Writer, rows []R, columns []column[R]) error {
-	columns = slices.DeleteFunc(columns, func(c column[R]) bool {
-		return !slices.ContainsFunc(rows, func(r R) bool { return c.cell(r) != "" })
-	})
-	if len(columns) == 0 {
-		return nil
-	}
-	var text strings.Builder
-	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	line := func(cell func(column[R]) string) {
-		for i, c := range columns {
-			if i > 0 {
-				fmt.Fprint(t, "\t")
-			}
-			fmt.Fprint(t, oneLine(cell(c)))
-		}
-		fmt.Fprintln(t)
-	}
-	line(func(c column[R]) string { return c.title })
-	for _, r := range rows {
-		line(func(c column[R]) string { return c.cell(r) })
-	}
-	_ = t.Flush() // memory takes all
-	for l := range strings.Lines(text.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(l, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
 }

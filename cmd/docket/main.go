@@ -10,7 +10,8 @@
 //
 // Layout: config.go (every flag), app.go (the parts wired together, start and
 // stop), connect.go and client.go (how commands reach an app), and a file per
-// command; words.go and report.go put answers into words.
+// command; arguments.go has what an argument may be; words.go, table.go and
+// report.go put answers into words.
 package main
 
 import (
@@ -20,8 +21,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 	_ "time/tzdata" // import --zone works on machines without zone files
 
@@ -73,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 			status = int(code)
 		}
 	}()
-	parsed, err := parser.Parse(joinSort(args))
+	parsed, err := parser.Parse(joinMinus(args))
 	if err != nil {
 		fmt.Fprintf(stderr, "docket: %v\n", err)
 		fmt.Fprintln(stderr, `See "docket --help", or "docket COMMAND --help".`)
@@ -91,16 +90,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 		return exitUnknown
 	}
 	return exitFailed
-}
-
-// joinSort lets a sort with a minus stand apart from its flag, where it would
-// be taken for flags: --sort -total.
-func joinSort(args []string) []string {
-	i := slices.Index(args, "--sort")
-	if i < 0 || i+1 == len(args) || !strings.HasPrefix(args[i+1], "-") || strings.HasPrefix(args[i+1], "--") {
-		return args
-	}
-	return slices.Concat(args[:i], []string{"--sort=" + args[i+1]}, args[i+2:])
 }
 
 type exit int

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/docket-orders/docket/httpapi"
@@ -23,7 +22,7 @@ type orderGroup struct {
 }
 
 type orderGet struct {
-	ID string `arg:"" help:"The order's id."`
+	ID orderID `arg:"" help:"The order's id."`
 	cutFlags
 }
 
@@ -32,7 +31,7 @@ func (c *orderGet) Run(p *program) error {
 	var o view.Order
 	return p.asked(orderPath(c.ID, "", c.parameters()), &o, func(w io.Writer) error {
 		if point := c.words(); point != "" {
-			fmt.Fprintf(w, "not as it is now: %s\n\n", point)
+			fmt.Fprintf(w, "the order %s\n\n", point)
 		}
 		return writeOrder(w, o)
 	})
@@ -52,12 +51,12 @@ type orderList struct {
 	Country          []string `help:"Country of delivery."`
 	State            []string `help:"State of delivery."`
 	SKU              []string `name:"sku" help:"Of a line."`
-	PlacedFrom       string   `placeholder:"TIME" help:"Instant, such as 2011-01-31T00:00:00Z; included."`
-	PlacedTo         string   `placeholder:"TIME" help:"Instant; excluded."`
-	DeliveredFrom    string   `placeholder:"TIME" help:"Instant; included."`
-	DeliveredTo      string   `placeholder:"TIME" help:"Instant; excluded."`
-	UpdatedFrom      string   `placeholder:"TIME" help:"Instant; included."`
-	UpdatedTo        string   `placeholder:"TIME" help:"Instant; excluded."`
+	PlacedFrom       instant  `placeholder:"TIME" help:"Instant, such as 2011-01-31T00:00:00Z; included."`
+	PlacedTo         instant  `placeholder:"TIME" help:"Instant; excluded."`
+	DeliveredFrom    instant  `placeholder:"TIME" help:"Instant; included."`
+	DeliveredTo      instant  `placeholder:"TIME" help:"Instant; excluded."`
+	UpdatedFrom      instant  `placeholder:"TIME" help:"Instant; included."`
+	UpdatedTo        instant  `placeholder:"TIME" help:"Instant; excluded."`
 	MinTotal         string   `placeholder:"AMOUNT" help:"Smallest grand total; wants one --currency."`
 	MaxTotal         string   `placeholder:"AMOUNT" help:"Largest grand total; wants one --currency."`
 	Q                string   `name:"search" short:"q" placeholder:"WORDS" help:"Whole words, all of which the order must contain."`
@@ -80,9 +79,9 @@ func (c *orderList) parameters() url.Values {
 		"status": c.Status, "paymentStatus": c.PaymentStatus, "fulfilmentStatus": c.FulfilmentStatus,
 		"kind": c.Kind, "source": c.Source, "customer": c.Customer, "tag": c.Tag, "anomaly": c.Anomaly,
 		"currency": c.Currency, "country": c.Country, "state": c.State, "sku": c.SKU, "facets": c.Facets,
-		"placedFrom": one(c.PlacedFrom), "placedTo": one(c.PlacedTo),
-		"deliveredFrom": one(c.DeliveredFrom), "deliveredTo": one(c.DeliveredTo),
-		"updatedFrom": one(c.UpdatedFrom), "updatedTo": one(c.UpdatedTo),
+		"placedFrom": one(string(c.PlacedFrom)), "placedTo": one(string(c.PlacedTo)),
+		"deliveredFrom": one(string(c.DeliveredFrom)), "deliveredTo": one(string(c.DeliveredTo)),
+		"updatedFrom": one(string(c.UpdatedFrom)), "updatedTo": one(string(c.UpdatedTo)),
 		"minTotal": one(c.MinTotal), "maxTotal": one(c.MaxTotal),
 		"q": one(c.Q), "sort": one(c.Sort), "limit": one(c.Limit), "cursor": one(c.Cursor),
 	} {
@@ -109,19 +108,19 @@ func writeBody(w io.Writer, body []byte) error {
 
 // writeList is a page as a table.
 func writeList(w io.Writer, page httpapi.ListAnswer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NUMBER\tID\tPLACED\tCUSTOMER\tSTATUS\tPAYMENT\tFULFILMENT\tTOTAL\tODD")
+	var g grid
+	g.row("NUMBER", "ID", "PLACED", "CUSTOMER", "STATUS", "PAYMENT", "FULFILMENT", "TOTAL", "ODD")
 	for _, o := range page.Items {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Number, o.ID, o.PlacedAt.Format("2006-01-02 15:04"),
-			customerOf(o), o.Status, o.PaymentStatus, o.FulfilmentStatus, o.Totals.Grand, oddities(o))
+		g.row(o.Number, o.ID, o.PlacedAt.Format("2006-01-02 15:04"),
+			customerOf(o), o.Status, o.PaymentStatus, o.FulfilmentStatus, o.Totals.Grand.String(), oddities(o))
 	}
-	if err := t.Flush(); err != nil {
+	if err := g.writeTo(w); err != nil {
 		return err
 	}
 	for _, name := range sortedKeys(page.Facets) {
 		fmt.Fprintf(w, "\n%s:", name)
 		for _, c := range page.Facets[name] {
-			fmt.Fprintf(w, " %s %d", c.Value, c.Count)
+			fmt.Fprintf(w, " %s %d", oneLine(c.Value), c.Count)
 		}
 	}
 	if len(page.Facets) > 0 {
@@ -162,8 +161,8 @@ func oddities(o view.Order) string {
 
 // writeOrder is one order as a page for people.
 func writeOrder(w io.Writer, o view.Order) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fact := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	var g grid
+	fact := func(name, format string, args ...any) { g.row(name, fmt.Sprintf(format, args...)) }
 	fact("order", "%s, number %s, %s, revision %d", o.ID, o.Number, o.Kind, o.Revision)
 	if o.Source != nil {
 		fact("from", "%s %s %s", o.Source.System, o.Source.ID, o.Source.Status)
@@ -188,47 +187,54 @@ func writeOrder(w io.Writer, o view.Order) error {
 		fact("tax", "%s", o.Totals.Tax)
 	}
 	fact("total", "%s, paid %s, refunded %s", o.Totals.Grand, o.Totals.Paid, o.Totals.Refunded)
-	if err := t.Flush(); err != nil {
+	if err := g.writeTo(w); err != nil {
 		return err
 	}
 	if err := writeParts(w, o); err != nil {
 		return err
 	}
 	for _, a := range o.Anomalies {
-		fmt.Fprintf(w, "odd: %s %s\n", a.Kind, strings.TrimSpace(a.LineID+" "+a.Detail))
+		fmt.Fprintf(w, "odd: %s %s\n", oneLine(a.Kind), oneLine(strings.TrimSpace(a.LineID+" "+a.Detail)))
 	}
 	if o.Degraded != nil {
-		fmt.Fprintf(w, "this view stands still before revision %d: %s\n", o.Degraded.Revision, o.Degraded.Reason)
+		fmt.Fprintf(w, "this view stands still before revision %d: %s\n", o.Degraded.Revision, oneLine(o.Degraded.Reason))
 	}
 	return nil
 }
 
 // writeParts lists what an order has several of.
 func writeParts(w io.Writer, o view.Order) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(o.Lines) > 0 {
-		fmt.Fprintln(t, "\nLINE\tSKU\tTITLE\tQUANTITY\tPRICE\tTOTAL\tSHIPPED\tDELIVERED\tRETURNED")
+		fmt.Fprintln(w)
+		var g grid
+		g.row("LINE", "SKU", "TITLE", "QUANTITY", "PRICE", "TOTAL", "SHIPPED", "DELIVERED", "RETURNED")
+		for _, l := range o.Lines {
+			g.row(l.ID, l.SKU, l.Title, number(l.Quantity), l.UnitPrice.String(), l.Total.String(), number(l.Shipped), number(l.Delivered), number(l.Returned))
+		}
+		if err := g.writeTo(w); err != nil {
+			return err
+		}
 	}
-	for _, l := range o.Lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\n", l.ID, l.SKU, l.Title, l.Quantity, l.UnitPrice, l.Total, l.Shipped, l.Delivered, l.Returned)
-	}
+	var g grid
 	for _, x := range o.Payments {
-		fmt.Fprintf(t, "payment\t%s\t%s\t%s\tcaptured %s\t%s\n", x.ID, x.Method, x.Status, x.Captured, x.At.Format(time.RFC3339))
+		g.row("payment", x.ID, x.Method, x.Status, "captured "+x.Captured.String(), x.At.Format(time.RFC3339))
 	}
 	for _, x := range o.Refunds {
-		fmt.Fprintf(t, "refund\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.PaymentID, x.Status, x.Amount, x.At.Format(time.RFC3339))
+		g.row("refund", x.ID, x.PaymentID, x.Status, x.Amount.String(), x.At.Format(time.RFC3339))
 	}
 	for _, x := range o.Shipments {
-		fmt.Fprintf(t, "shipment\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.Status, x.Carrier, x.TrackingNumber, strconv.Itoa(len(x.Lines))+" lines")
+		g.row("shipment", x.ID, x.Status, x.Carrier, x.TrackingNumber, plural(int64(len(x.Lines)), "line"))
 	}
 	for _, x := range o.Returns {
-		fmt.Fprintf(t, "return\t%s\t%s\t%s\n", x.ID, x.Status, x.Reason)
+		g.row("return", x.ID, x.Status, x.Reason)
 	}
 	for _, x := range o.Edits {
-		fmt.Fprintf(t, "edit\t%s\t%s\t%s\n", x.ID, x.Status, x.Reason)
+		g.row("edit", x.ID, x.Status, x.Reason)
 	}
 	for _, x := range o.Notes {
-		fmt.Fprintf(t, "note\t%s\t%s\t%s\n", x.ID, x.Author, x.Text)
+		g.row("note", x.ID, x.Author, x.Text)
 	}
-	return t.Flush()
+	return g.writeTo(w)
 }
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }

@@ -36,8 +36,12 @@ func newProgress(w io.Writer) *progress {
 	return p
 }
 
-// show says that done of total are done in a phase; total 0 is unknown.
+// show says that done of total are done in a phase; total 0 is unknown. More
+// than was expected is all of it.
 func (p *progress) show(phase string, done, total int64) {
+	if total > 0 {
+		total = max(total, done)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	begins := phase != p.phase

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/docket-orders/docket/httpapi"
@@ -50,19 +49,19 @@ func (viewsList) Run(p *program) error {
 	if p.config.JSON {
 		return writeBody(p.stdout, body)
 	}
-	t := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PROJECTION\tGENERATION\tVERSION\tSTATE\tPOSITION\tCAUGHT UP\tLAG\tPARKED\tPROBLEM")
+	var t grid
+	t.row("PROJECTION", "GENERATION", "VERSION", "STATE", "POSITION", "CAUGHT UP", "LAG", "PARKED", "PROBLEM")
 	for _, one := range list.Items {
 		for _, g := range one.Generations {
 			caughtUp := "no"
 			if g.CaughtUp {
 				caughtUp = "yes"
 			}
-			fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\t%s\t%d events\t%d\t%s\n",
-				one.Name, g.Generation, g.Version, g.State, g.Position, caughtUp, g.LagEvents, g.Parked, g.Problem)
+			t.row(one.Name, fmt.Sprint(g.Generation), fmt.Sprint(g.Version), g.State, g.Position.String(),
+				caughtUp, plural(int64(g.LagEvents), "event"), fmt.Sprint(g.Parked), g.Problem)
 		}
 	}
-	return t.Flush()
+	return t.writeTo(p.stdout)
 }
 
 type viewsRebuild struct{ viewName }
@@ -145,16 +144,16 @@ func (c viewsParked) Run(p *program) error {
 		fmt.Fprintln(p.stdout, "no order is parked")
 		return nil
 	}
-	t := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ORDER\tREVISION\tPOSITION\tREASON")
+	var g grid
+	g.row("ORDER", "REVISION", "POSITION", "REASON")
 	for _, o := range parked.Items {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", o.OrderID, o.Revision, o.Position, o.Reason)
+		g.row(o.OrderID, fmt.Sprint(o.Revision), o.Position.String(), o.Reason)
 	}
-	return t.Flush()
+	return g.writeTo(p.stdout)
 }
 
 type viewsRetry struct {
-	Order string `arg:"" help:"Id of the parked order."`
+	Order orderID `arg:"" help:"Id of the parked order."`
 }
 
 // Run retries one parked order.
@@ -179,7 +178,7 @@ func (c viewsRetry) retry(ctx context.Context, docket *connection) ([]byte, erro
 		return nil, err
 	}
 	var answer httpapi.RetryAnswer
-	return docket.post(ctx, "/v1/projections/"+projections.Name+"/parked/"+url.PathEscape(c.Order)+"/retry", &answer)
+	return docket.post(ctx, "/v1/projections/"+projections.Name+"/parked/"+url.PathEscape(string(c.Order))+"/retry", &answer)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

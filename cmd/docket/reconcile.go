@@ -34,9 +34,9 @@ func undecidedIf(err error) error {
 }
 
 type reconcileRun struct {
-	Repair     bool   `help:"Put right what differs, from the log; then compare it once more."`
-	Order      string `placeholder:"ID" help:"Only this order."`
-	MaxRepairs *int   `placeholder:"N" help:"Repair up to N differing entities; above that nothing is (default the larger of 0.1 % of the orders and 1,000)."`
+	Repair     bool    `help:"Put right what differs, from the log; then compare it once more."`
+	Order      orderID `placeholder:"ID" help:"Only this order."`
+	MaxRepairs *int    `placeholder:"N" help:"Repair up to N differing entities; above that nothing is (default the larger of 0.1 % of the orders and 1,000)."`
 }
 
 // Help is what --help says at length.
@@ -101,7 +101,7 @@ func (c *reconcileRun) run(p *program, docket *connection) (report reconcile.Rep
 			err = interrupted(docket, report.ID)
 		}
 	}()
-	request := httpapi.ReconcileBody{Repair: c.Repair, OrderID: c.Order, MaxRepairs: c.MaxRepairs}
+	request := httpapi.ReconcileBody{Repair: c.Repair, OrderID: string(c.Order), MaxRepairs: c.MaxRepairs}
 	body, err = docket.ask(p.ctx, http.MethodPost, "/v1/reconciliations", request, &report)
 	if err != nil {
 		return report, nil, err
@@ -141,7 +141,7 @@ func interrupted(docket *connection, id string) error {
 }
 
 type reconcileShow struct {
-	ID string `arg:"" optional:"" name:"run" help:"The run's id, as docket reconcile list says it; the last one when absent."`
+	ID givenText `arg:"" optional:"" name:"run" help:"The run's id, as docket reconcile list says it; the last one when absent."`
 }
 
 // Help is what --help says at length.
@@ -159,7 +159,7 @@ func (c *reconcileShow) show(p *program) error {
 	if err != nil {
 		return err
 	}
-	id := c.ID
+	id := string(c.ID)
 	if id == "" {
 		id, err = lastRun(p.ctx, docket.client)
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/docket-orders/docket/reconcile"
@@ -62,8 +61,8 @@ const operatorsPage = "docs/operating.md"
 func writeReport(w io.Writer, r reconcile.Report, now time.Time) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", verdictWords(r))
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fact := func(name, text string) { fmt.Fprintf(t, "%s\t%s\n", name, oneLine(text)) }
+	var facts grid
+	fact := func(name, text string) { facts.row(name, text) }
 	fact("run", runWords(r, now))
 	for i, line := range comparedWords(r) {
 		fact([]string{"compared", ""}[min(i, 1)], line)
@@ -71,7 +70,7 @@ func writeReport(w io.Writer, r reconcile.Report, now time.Time) error {
 	for _, reason := range r.Reasons {
 		fact("because", reason)
 	}
-	_ = t.Flush() // memory takes all
+	_ = facts.writeTo(&b) // memory takes all
 	for _, class := range classesOf(r) {
 		writeClass(&b, class, r)
 	}
@@ -94,7 +93,7 @@ func verdictWords(r reconcile.Report) string {
 		at := r.Progress
 		text := "running: " + at.Phase + " " + grouped(at.Done)
 		if at.Total > 0 {
-			text += " of " + grouped(at.Total)
+			text += " of " + grouped(max(at.Total, at.Done)) // the total is what was expected
 		}
 		return text
 	case "interrupted":
@@ -263,21 +262,21 @@ func writeTodo(w io.Writer, r reconcile.Report) {
 		fmt.Fprintln(w, "  run it again: clean says that the repair held; then look for the cause, since nothing should differ by itself")
 		return
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	todo := grid{indent: "  "}
 	for _, class := range found {
 		for _, known := range classes {
 			if known.class == class {
-				fmt.Fprintf(t, "  %s\t%s\n", class, known.todo)
+				todo.row(string(class), known.todo)
 			}
 		}
 	}
 	if slices.ContainsFunc(r.Findings, func(f reconcile.Finding) bool { return f.Outcome == "failed" }) {
-		fmt.Fprintf(t, "  not repaired\t%s\n", "where the order differs again after a repair, the projector has a bug: no repair cures it")
+		todo.row("not repaired", "where the order differs again after a repair, the projector has a bug: no repair cures it")
 	}
 	if len(found) == 0 || r.Verdict == reconcile.Unknown {
-		fmt.Fprintf(t, "  not known\t%s\n", "see to the reasons above, then run it again; until then take nothing for right")
+		todo.row("not known", "see to the reasons above, then run it again; until then take nothing for right")
 	}
-	_ = t.Flush() // memory takes all
+	_ = todo.writeTo(w) // memory takes all
 }
 
 func writeRuns(w io.Writer, last []reconcile.Report) error {

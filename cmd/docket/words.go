@@ -93,17 +93,16 @@ func oneLine(text string) string {
 	}, text)
 }
 
-// shortened cuts text after so many characters.
-func shortened(text string, most int) string {
-	runes := []rune(text)
-	if len(runes) <= most {
-		return text
-	}
-	return string(runes[:most-1]) + "…"
-}
-
 // clockTime is how tables show an instant: UTC, to the second.
 func clockTime(t time.Time) string { return t.UTC().Format(time.DateTime) }
+
+// happenedAt is when something happened, where that is not when it was recorded.
+func happenedAt(at, recorded time.Time) string {
+	if clockTime(at) == clockTime(recorded) {
+		return ""
+	}
+	return clockTime(at)
+}
 
 // plural is "1 order" or "2 orders".
 func plural(n int64, one string) string {
