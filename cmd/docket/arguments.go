@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/query"
 )
@@ -20,6 +22,7 @@ type (
 	position   string
 	point      string
 	givenText  string
+	givenTexts []string
 	parsedText interface{ ~string }
 )
 
@@ -49,10 +52,21 @@ func (t *givenText) UnmarshalText(text []byte) error {
 	return checked(t, text, func(string) (any, error) { return nil, nil })
 }
 
+// UnmarshalText adds texts with commas between, which are not empty together.
+func (t *givenTexts) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errEmpty
+	}
+	*t = append(*t, kong.SplitEscaped(string(text), ',')...)
+	return nil
+}
+
+var errEmpty = errors.New("it is empty; leave it out if it is not meant")
+
 // checked keeps a text that can be parsed. What it means is the API's to say.
 func checked[T parsedText, V any](t *T, text []byte, parse func(string) (V, error)) error {
 	if len(text) == 0 {
-		return errors.New("it is empty; leave it out if it is not meant")
+		return errEmpty
 	}
 	if _, err := parse(string(text)); err != nil {
 		return fmt.Errorf("%.80q: %w", text, err)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/httpapi"
@@ -198,6 +200,9 @@ func TestWrongUsage(t *testing.T) {
 		{"it is empty", []string{"diff", "x", ""}},
 		{"it is empty", []string{"why", "x", ""}},
 		{"--placed-from: it is empty", []string{"list", "--placed-from", ""}},
+		{"--cursor: it is empty", []string{"list", "--cursor", ""}},
+		{"--customer: it is empty", []string{"list", "--customer", ""}},
+		{"--tag: it is empty", []string{"list", "--tag", "a,b", "--tag", ""}},
 		{`"tomorrow": want a time such as`, []string{"get", "x", "--as-of", "tomorrow"}},
 		{`"-1": want the revision`, []string{"get", "x", "--at-revision=-1"}},
 		{`"-1": want the revision`, []string{"get", "x", "--at-revision", "-1"}},
@@ -218,6 +223,17 @@ func TestWrongUsage(t *testing.T) {
 	var stderr strings.Builder
 	if status := run(t.Context(), []string{"reconcile", "run", "--repair", "--order", "", "--data", t.TempDir()}, &stderr, &stderr); status != exitUsage || !strings.Contains(stderr.String(), "not an order's id") {
 		t.Errorf("status %d: %s", status, stderr.String())
+	}
+}
+
+// A flag of several values is given once, with commas, or repeatedly.
+func TestSeveralValues(t *testing.T) {
+	var c config
+	if _, err := kong.Must(&c).Parse([]string{"order", "list", "--tag", "a,b", "-q", "x", "--tag", "c"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Order.List.parameters().Encode(); got != "q=x&tag=a&tag=b&tag=c" {
+		t.Error(got)
 	}
 }
 

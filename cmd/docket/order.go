@@ -39,31 +39,31 @@ func (c *orderGet) Run(p *program) error {
 
 // orderList has a flag per parameter of GET /v1/orders, under its name there.
 type orderList struct {
-	Status           []string `help:"placed, confirmed or cancelled."`
-	PaymentStatus    []string `help:"none, authorised, partiallyPaid, paid, overpaid, partiallyRefunded or refunded."`
-	FulfilmentStatus []string `help:"unfulfilled, partiallyShipped, shipped, partiallyDelivered, delivered, partiallyReturned or returned."`
-	Kind             []string `help:"order, creditNote or adjustment."`
-	Source           []string `help:"System that orders were taken over from."`
-	Customer         []string `help:"Customer id."`
-	Tag              []string `help:"Tag."`
-	Anomaly          []string `help:"Kind of anomaly."`
-	Currency         []string `help:"ISO 4217 code."`
-	Country          []string `help:"Country of delivery."`
-	State            []string `help:"State of delivery."`
-	SKU              []string `name:"sku" help:"Of a line."`
-	PlacedFrom       instant  `placeholder:"TIME" help:"Instant, such as 2011-01-31T00:00:00Z; included."`
-	PlacedTo         instant  `placeholder:"TIME" help:"Instant; excluded."`
-	DeliveredFrom    instant  `placeholder:"TIME" help:"Instant; included."`
-	DeliveredTo      instant  `placeholder:"TIME" help:"Instant; excluded."`
-	UpdatedFrom      instant  `placeholder:"TIME" help:"Instant; included."`
-	UpdatedTo        instant  `placeholder:"TIME" help:"Instant; excluded."`
-	MinTotal         string   `placeholder:"AMOUNT" help:"Smallest grand total; wants one --currency."`
-	MaxTotal         string   `placeholder:"AMOUNT" help:"Largest grand total; wants one --currency."`
-	Q                string   `name:"search" short:"q" placeholder:"WORDS" help:"Whole words, all of which the order must contain."`
-	Sort             string   `placeholder:"SORT" help:"placedAt, updatedAt, total or number; a minus in front for descending (default -placedAt)."`
-	Limit            string   `placeholder:"N" help:"1 to 1000 orders (default 50)."`
-	Cursor           string   `placeholder:"CURSOR" help:"Go on after the page that named this cursor."`
-	Facets           []string `help:"Count over status, tag, country ..."`
+	Status           givenTexts `help:"placed, confirmed or cancelled."`
+	PaymentStatus    givenTexts `help:"none, authorised, partiallyPaid, paid, overpaid, partiallyRefunded or refunded."`
+	FulfilmentStatus givenTexts `help:"unfulfilled, partiallyShipped, shipped, partiallyDelivered, delivered, partiallyReturned or returned."`
+	Kind             givenTexts `help:"order, creditNote or adjustment."`
+	Source           givenTexts `help:"System that orders were taken over from."`
+	Customer         givenTexts `help:"Customer id."`
+	Tag              givenTexts `help:"Tag."`
+	Anomaly          givenTexts `help:"Kind of anomaly."`
+	Currency         givenTexts `help:"ISO 4217 code."`
+	Country          givenTexts `help:"Country of delivery."`
+	State            givenTexts `help:"State of delivery."`
+	SKU              givenTexts `name:"sku" help:"Of a line."`
+	PlacedFrom       instant    `placeholder:"TIME" help:"Instant, such as 2011-01-31T00:00:00Z; included."`
+	PlacedTo         instant    `placeholder:"TIME" help:"Instant; excluded."`
+	DeliveredFrom    instant    `placeholder:"TIME" help:"Instant; included."`
+	DeliveredTo      instant    `placeholder:"TIME" help:"Instant; excluded."`
+	UpdatedFrom      instant    `placeholder:"TIME" help:"Instant; included."`
+	UpdatedTo        instant    `placeholder:"TIME" help:"Instant; excluded."`
+	MinTotal         givenText  `placeholder:"AMOUNT" help:"Smallest grand total; wants one --currency."`
+	MaxTotal         givenText  `placeholder:"AMOUNT" help:"Largest grand total; wants one --currency."`
+	Q                givenText  `name:"search" short:"q" placeholder:"WORDS" help:"Whole words, all of which the order must contain."`
+	Sort             givenText  `placeholder:"SORT" help:"placedAt, updatedAt, total or number; a minus in front for descending (default -placedAt)."`
+	Limit            givenText  `placeholder:"N" help:"1 to 1000 orders (default 50)."`
+	Cursor           givenText  `placeholder:"CURSOR" help:"Go on after the page that named this cursor."`
+	Facets           givenTexts `help:"Count over status, tag, country ..."`
 }
 
 // Run lists a page; with --json the body of the API. What the filters may be is
@@ -75,15 +75,15 @@ func (c *orderList) Run(p *program) error {
 
 func (c *orderList) parameters() url.Values {
 	v := url.Values{}
-	for name, values := range map[string][]string{
+	for name, values := range map[string]givenTexts{
 		"status": c.Status, "paymentStatus": c.PaymentStatus, "fulfilmentStatus": c.FulfilmentStatus,
 		"kind": c.Kind, "source": c.Source, "customer": c.Customer, "tag": c.Tag, "anomaly": c.Anomaly,
 		"currency": c.Currency, "country": c.Country, "state": c.State, "sku": c.SKU, "facets": c.Facets,
 		"placedFrom": one(string(c.PlacedFrom)), "placedTo": one(string(c.PlacedTo)),
 		"deliveredFrom": one(string(c.DeliveredFrom)), "deliveredTo": one(string(c.DeliveredTo)),
 		"updatedFrom": one(string(c.UpdatedFrom)), "updatedTo": one(string(c.UpdatedTo)),
-		"minTotal": one(c.MinTotal), "maxTotal": one(c.MaxTotal),
-		"q": one(c.Q), "sort": one(c.Sort), "limit": one(c.Limit), "cursor": one(c.Cursor),
+		"minTotal": one(string(c.MinTotal)), "maxTotal": one(string(c.MaxTotal)),
+		"q": one(string(c.Q)), "sort": one(string(c.Sort)), "limit": one(string(c.Limit)), "cursor": one(string(c.Cursor)),
 	} {
 		if len(values) > 0 {
 			v[name] = values
@@ -93,11 +93,11 @@ func (c *orderList) parameters() url.Values {
 }
 
 // one is the values of a flag that is given once or not at all.
-func one(text string) []string {
+func one(text string) givenTexts {
 	if text == "" {
 		return nil
 	}
-	return []string{text}
+	return givenTexts{text}
 }
 
 // writeBody writes an answer as the API gave it.
