@@ -39,8 +39,8 @@ type Entry struct {
 
 // Origin says what last set one field of an order.
 type Origin struct {
-	Path  string          `json:"path"` // see query.FieldChange
-	Value json.RawMessage `json:"value"`
+	Path  string          `json:"path"`  // see query.FieldChange
+	Value json.RawMessage `json:"value"` // null: it is no longer there
 	// Revision, and the rest, of the event that set it; Summary says it in
 	// words.
 	Revision   eventstore.Revision `json:"revision"`

@@ -2,12 +2,15 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"github.com/docket-orders/docket/domain"
+	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
@@ -32,19 +35,42 @@ func New(o Options) *Auditor { return &Auditor{query: o.Query} }
 // History lists the events of an order at the cut, in the order in which they
 // are folded.
 func (a *Auditor) History(ctx context.Context, id string, cut query.Cut) ([]Entry, error) {
-	events, err := a.query.Events(ctx, id, cut)
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]Entry, 0, len(events))
+	page, err := a.HistoryPage(ctx, id, cut, nil, math.MaxInt)
+	return page.Entries, err
+}
+
+// Page is a part of a history.
+type Page struct {
+	Revision eventstore.Revision // of the order at the cut
+	Entries  []Entry
+	More     bool // events come after them
+}
+
+// ErrNoSuchEvent: the cut has no event of the revision to begin after.
+var ErrNoSuchEvent = errors.New("there is no event of this revision at this cut")
+
+// HistoryPage is History from the event after the one of revision after on (nil:
+// the first), at most limit entries; it fails with ErrNoSuchEvent too. Only
+// what it answers is put into words.
+func (a *Auditor) HistoryPage(ctx context.Context, id string, cut query.Cut, after *eventstore.Revision, limit int) (Page, error) {
+	page := Page{Entries: []Entry{}}
+	began := after == nil
 	var failed error
-	_, err = query.Fold(ctx, id, events, func(e query.CutEvent, before, after view.Order) {
+	doc, err := a.query.Replay(ctx, id, cut, func(e query.CutEvent, before, now view.Order) {
+		switch {
+		case !began:
+			began = e.Revision == *after
+			return
+		case len(page.Entries) >= limit:
+			page.More = true
+			return
+		}
 		_, data, err := codec.Encode(e.Event)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("order %s revision %d: %w", id, e.Revision, err))
 		}
-		words, reason := summary(e.Event, before, after)
-		entries = append(entries, Entry{
+		words, reason := summary(e.Event, before, now)
+		page.Entries = append(page.Entries, Entry{
 			Revision: e.Revision, Position: e.Position, ID: e.EventID.String(), Type: e.Type,
 			Summary: words, Reason: reason, Data: data,
 			RecordedAt: e.Meta.RecordedAt, At: e.Event.OccurredAt(), EffectiveAt: e.EffectiveAt,
@@ -53,80 +79,122 @@ func (a *Auditor) History(ctx context.Context, id string, cut query.Cut) ([]Entr
 		})
 	})
 	if err := errors.Join(err, failed); err != nil {
-		return nil, err
+		return Page{}, err
 	}
-	return entries, nil
+	if !began {
+		return Page{}, ErrNoSuchEvent
+	}
+	page.Revision = eventstore.Revision(doc.Revision)
+	return page, nil
 }
 
-// Diff lists the fields of an order that differ between two cuts, by path; from
-// may be the later one.
-func (a *Auditor) Diff(ctx context.Context, id string, from, to query.Cut) ([]query.FieldChange, error) {
-	before, err := a.query.OrderAsOf(ctx, id, from)
+// Difference is how an order differs between two cuts.
+type Difference struct {
+	From, To eventstore.Revision // of the order there
+	Changes  []query.FieldChange // by path; never nil
+}
+
+// Diff compares an order at two cuts; from may be the later one. Each cut is
+// folded once. What is wrong with a cut is refused at "from" or "to".
+func (a *Auditor) Diff(ctx context.Context, id string, from, to query.Cut) (Difference, error) {
+	before, err := a.point(ctx, id, "from", from)
 	if err != nil {
-		return nil, err
+		return Difference{}, err
 	}
-	after, err := a.query.OrderAsOf(ctx, id, to)
+	after, err := a.point(ctx, id, "to", to)
 	if err != nil {
-		return nil, err
+		return Difference{}, err
 	}
-	return query.Diff(before, after), nil
+	d := Difference{From: eventstore.Revision(before.Revision), To: eventstore.Revision(after.Revision), Changes: query.Diff(before, after)}
+	if d.Changes == nil {
+		d.Changes = []query.FieldChange{}
+	}
+	return d, nil
+}
+
+func (a *Auditor) point(ctx context.Context, id, name string, cut query.Cut) (view.Order, error) {
+	doc, err := a.query.OrderAsOf(ctx, id, cut)
+	var refused *domain.Rejection
+	if errors.As(err, &refused) && !errors.Is(err, query.ErrOrderUnknown) && !errors.Is(err, query.ErrHistoryUnreadable) {
+		return doc, refused.At(name)
+	}
+	return doc, err
+}
+
+// Provenance says where fields of an order come from.
+type Provenance struct {
+	Revision eventstore.Revision // of the order at the cut
+	Fields   []Origin            // by path; at least one
 }
 
 // Why says for each field of an order at the cut which event last set it, by
 // path. field is the path of a field, or of what holds fields: "/lines" asks for
 // all that is below; "" asks for all there is. Of lists and objects that are
 // empty only one that is asked for by its own path is told, with the event that
-// made it so.
+// made it so. A field that was there before, and is not at the cut, has the
+// value null and the event that took it away.
 //
 // The event that set a field is the one whose folding changed it, so that sums
 // and statuses have theirs too; what is so from the beginning was set by the
 // first event.
-func (a *Auditor) Why(ctx context.Context, id string, cut query.Cut, field string) ([]Origin, error) {
-	events, err := a.query.Events(ctx, id, cut)
-	if err != nil {
-		return nil, err
-	}
+func (a *Auditor) Why(ctx context.Context, id string, cut query.Cut, field string) (Provenance, error) {
 	setters := make(map[string]*setter)
-	doc, err := query.Fold(ctx, id, events, func(e query.CutEvent, before, after view.Order) {
-		by := &setter{event: e}
-		by.summary, _ = summary(e.Event, before, after)
-		if len(setters) == 0 {
+	first := true
+	doc, err := a.query.Replay(ctx, id, cut, func(e query.CutEvent, before, after view.Order) {
+		var paths []string
+		if first {
 			for _, f := range query.Fields(after) {
-				mark(setters, f.Path, by)
+				paths = append(paths, f.Path)
 			}
+		} else {
+			for _, c := range query.DiffAt(before, after, field) {
+				paths = append(paths, c.Path)
+			}
+		}
+		first = false
+		if len(paths) == 0 {
 			return
 		}
-		for _, c := range query.Diff(before, after) {
-			mark(setters, c.Path, by)
+		by := &setter{event: e}
+		by.summary, _ = summary(e.Event, before, after)
+		for _, path := range paths {
+			mark(setters, path, by)
 		}
 	})
 	if err != nil {
-		return nil, err
+		return Provenance{}, err
 	}
 	fields := query.Fields(doc)
-	var origins []Origin
+	why := Provenance{Revision: eventstore.Revision(doc.Revision)}
 	for _, f := range fields {
-		if f.Path != field && (!within(f.Path, field) || f.Hollow()) {
-			continue
+		if f.Path == field || within(f.Path, field) && !f.Hollow() {
+			why.Fields = append(why.Fields, setters[f.Path].set(f.Path, f.Value))
 		}
-		by := setters[f.Path]
-		origins = append(origins, Origin{
-			Path: f.Path, Value: f.Value,
-			Revision: by.event.Revision, Type: by.event.Type, Summary: by.summary,
-			Command: by.event.Meta.Command, Actor: by.event.Meta.Actor,
-			At: by.event.Event.OccurredAt(), RecordedAt: by.event.Meta.RecordedAt,
-		})
 	}
-	if len(origins) == 0 {
-		return nil, ErrFieldUnknown.With(known(fields, field))
+	if len(why.Fields) > 0 {
+		return why, nil
 	}
-	return origins, nil
+	gone := setters[field]
+	if gone == nil {
+		return Provenance{}, ErrFieldUnknown.With(known(fields, field))
+	}
+	why.Fields = []Origin{gone.set(field, json.RawMessage("null"))}
+	return why, nil
 }
 
 // setter is an event that changed fields.
 type setter struct {
 	event   query.CutEvent
 	summary string
+}
+
+func (s *setter) set(path string, value json.RawMessage) Origin {
+	return Origin{
+		Path: path, Value: value,
+		Revision: s.event.Revision, Type: s.event.Type, Summary: s.summary,
+		Command: s.event.Meta.Command, Actor: s.event.Meta.Actor,
+		At: s.event.Event.OccurredAt(), RecordedAt: s.event.Meta.RecordedAt,
+	}
 }
 
 // mark notes who set a field last, and who last changed anything below each

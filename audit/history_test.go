@@ -1,8 +1,12 @@
 package audit_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +17,7 @@ import (
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/view"
 )
 
 // shop has one order with a short life.
@@ -72,12 +77,12 @@ ann: Tags are now vip`; got != want {
 func TestWhy(t *testing.T) {
 	w := shop(t)
 	why := func(field string) string {
-		origins, err := w.auditor.Why(t.Context(), "o", query.Cut{}, field)
+		why, err := w.auditor.Why(t.Context(), "o", query.Cut{}, field)
 		if err != nil {
 			return err.Error()
 		}
 		var told []string
-		for _, o := range origins {
+		for _, o := range why.Fields {
 			if o.Summary == "" || o.Command == "" || o.At.IsZero() || o.RecordedAt.IsZero() {
 				t.Errorf("%+v", o)
 			}
@@ -116,12 +121,12 @@ func TestWhy(t *testing.T) {
 func TestDiff(t *testing.T) {
 	w := shop(t)
 	first, released := eventstore.Revision(0), eventstore.Revision(3)
-	changes, err := w.auditor.Diff(t.Context(), "o", query.Cut{Revision: &released}, query.Cut{Revision: &first})
+	d, err := w.auditor.Diff(t.Context(), "o", query.Cut{Revision: &released}, query.Cut{Revision: &first})
 	if err != nil {
 		t.Fatal(err)
 	}
 	back := map[string]string{}
-	for _, c := range changes {
+	for _, c := range d.Changes {
 		back[c.Path] = string(c.Before) + " to " + string(c.After)
 	}
 	if back["/revision"] != "3 to 0" || back["/paymentStatus"] != `"paid" to "none"` || back["/payments/p1/method"] != `"card" to ` || len(back["/holds"]) > 0 {
@@ -132,5 +137,141 @@ func TestDiff(t *testing.T) {
 		if _, err := w.auditor.Diff(t.Context(), "o", cuts[0], cuts[1]); !errors.Is(err, query.ErrCutFuture) {
 			t.Errorf("a cut in the future: %v", err)
 		}
+	}
+}
+
+// What is no longer there has the event that took it away.
+func TestWhyIsItGone(t *testing.T) {
+	w := newWorld(t)
+	w.do("o", order.Place{Currency: "EUR", At: dawn, Lines: []order.Line{{ID: "1", SKU: "MUG", Quantity: 1, UnitPrice: money.Minor(750, "EUR")}}})
+	for _, cmd := range []order.Command{
+		order.SetMetadata{Metadata: map[string]string{"a": "1", "b": "2"}},
+		order.SetTags{Tags: []string{"x"}},
+		order.SetMetadata{Metadata: map[string]string{"a": "1"}},
+		order.SetTags{Tags: []string{}},
+		order.SetMetadata{Metadata: map[string]string{}},
+		order.AddNote{Text: "after it"},
+	} {
+		if _, done := w.do("o", cmd); !done {
+			t.Fatalf("%s was refused", cmd.Name())
+		}
+	}
+	for field, want := range map[string]string{
+		"/metadata": "/metadata null 5", "/metadata/a": "/metadata/a null 5", "/metadata/b": "/metadata/b null 3", "/tags": "/tags [] 4",
+	} {
+		why, err := w.auditor.Why(t.Context(), "o", query.Cut{}, field)
+		if err != nil || len(why.Fields) != 1 {
+			t.Errorf("%s: %+v, %v", field, why, err)
+			continue
+		}
+		if o := why.Fields[0]; fmt.Sprint(o.Path, " ", string(o.Value), " ", o.Revision) != want || o.Summary == "" || o.Actor != "ann" {
+			t.Errorf("%s: %+v", field, o)
+		}
+	}
+	if why, err := w.auditor.Why(t.Context(), "o", query.Cut{}, "/metadata/c"); !errors.Is(err, audit.ErrFieldUnknown) {
+		t.Errorf("never there: %+v, %v", why, err)
+	}
+}
+
+// A page is a part of the history, and says whether there is more.
+func TestHistoryPages(t *testing.T) {
+	w := shop(t)
+	all, err := w.auditor.History(t.Context(), "o", query.Cut{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for begin := range all {
+		for limit := 1; limit <= len(all)+1; limit++ {
+			var after *eventstore.Revision
+			if begin > 0 {
+				after = &all[begin-1].Revision
+			}
+			page, err := w.auditor.HistoryPage(t.Context(), "o", query.Cut{}, after, limit)
+			end := min(begin+limit, len(all))
+			if err != nil || page.Revision != all[len(all)-1].Revision || page.More != (end < len(all)) || inJSON(t, page.Entries) != inJSON(t, all[begin:end]) {
+				t.Errorf("after %d, %d: %+v, %v", begin, limit, page, err)
+			}
+		}
+	}
+	if _, err := w.auditor.HistoryPage(t.Context(), "o", query.Cut{}, to(eventstore.Revision(99)), 1); !errors.Is(err, audit.ErrNoSuchEvent) {
+		t.Errorf("after what is not there: %v", err)
+	}
+}
+
+func to[T any](v T) *T { return &v }
+
+// expiring is a context that ends after it was looked at so many times.
+type expiring struct {
+	context.Context
+	looks int
+}
+
+func (e *expiring) Err() error {
+	if e.looks--; e.looks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Nothing is folded for a caller who has gone.
+func TestWhoHungUpGetsNoAnswer(t *testing.T) {
+	w := shop(t)
+	events, err := w.queries.Events(t.Context(), "o", query.Cut{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	folded := 0
+	_, err = query.Fold(&expiring{t.Context(), 2}, "o", events, func(query.CutEvent, view.Order, view.Order) { folded++ })
+	if !errors.Is(err, context.Canceled) || folded != 2 {
+		t.Errorf("%d events were folded, %v", folded, err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if why, err := w.auditor.Why(gone, "o", query.Cut{}, ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("%+v, %v", why, err)
+	}
+}
+
+// Only few questions about the past are answered at once; who waits may go.
+func TestTurnsOfThePast(t *testing.T) {
+	w := shop(t)
+	var within, most atomic.Int64
+	hold, entered := make(chan struct{}), make(chan struct{}, 100)
+	var all sync.WaitGroup
+	for range 30 {
+		all.Go(func() {
+			first := true
+			if _, err := w.queries.Replay(t.Context(), "o", query.Cut{}, func(query.CutEvent, view.Order, view.Order) {
+				if !first {
+					return
+				}
+				first = false
+				n := within.Add(1)
+				for seen := most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
+				}
+				entered <- struct{}{}
+				<-hold
+				within.Add(-1)
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 8 {
+		<-entered
+	}
+	waiting, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.auditor.History(waiting, "o", query.Cut{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("who left got %v", err)
+	}
+	// What answers commands does not queue behind it.
+	if doc, err := w.queries.OrderAt(t.Context(), "o", 1); err != nil || doc.Revision != 1 {
+		t.Errorf("%+v, %v", doc, err)
+	}
+	close(hold)
+	all.Wait()
+	if n := most.Load(); n != 8 {
+		t.Errorf("%d at once", n)
 	}
 }

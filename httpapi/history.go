@@ -2,15 +2,12 @@ package httpapi
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 
 	"github.com/docket-orders/docket/audit"
-	"github.com/docket-orders/docket/domain"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/query"
@@ -59,14 +56,14 @@ const (
 	defaultRefusals = 100
 )
 
-// getOrderAsOf answers the order at a cut. It is folded from the log, which
-// holds every acknowledged write: there is no token to wait for, and no view to
-// validate against.
-func (s *server) getOrderAsOf(w http.ResponseWriter, r *request, id string, cut query.Cut) error {
+// getOrderAsOf answers the order at a cut, for which there is no view to validate
+// against.
+func (s *server) getOrderAsOf(w http.ResponseWriter, r *request, cut query.Cut) error {
 	if r.query.has("include") {
 		return badParameter("include", "actions are those of now; leave it out, or leave out what asks for the past")
 	}
-	if _, err := s.read(r); err != nil {
+	id, err := s.pastOf(r)
+	if err != nil {
 		return err
 	}
 	doc, err := s.o.Query.OrderAsOf(r.Context(), id, cut)
@@ -81,29 +78,25 @@ func (s *server) getOrderAsOf(w http.ResponseWriter, r *request, id string, cut 
 }
 
 func (s *server) getHistory(w http.ResponseWriter, r *request) error {
-	id, err := orderID(r)
+	id, err := s.pastOf(r)
 	if err != nil {
 		return err
 	}
-	entries, err := s.o.Audit.History(r.Context(), id, r.query.cut())
-	if err != nil {
-		return err
-	}
-	body := HistoryAnswer{ID: id, Revision: -1}
-	for _, e := range entries {
-		body.Revision = max(body.Revision, int64(e.Revision))
-	}
-	first := 0
+	var after *eventstore.Revision
 	if r.query.has("after") {
-		after, _ := query.ParseRevision(r.query.text("after"))
-		if first = 1 + slices.IndexFunc(entries, func(e audit.Entry) bool { return e.Revision == after }); first == 0 {
-			return badParameter("after", "there is no event of revision %d at this cut", after)
-		}
+		revision, _ := query.ParseRevision(r.query.text("after"))
+		after = &revision
 	}
-	last := min(first+r.query.integer("limit", maxEntries), len(entries))
-	body.Events = entries[first:last]
-	if last < len(entries) {
-		body.Next = strconv.FormatInt(int64(entries[last-1].Revision), 10)
+	page, err := s.o.Audit.HistoryPage(r.Context(), id, r.query.cut(), after, r.query.integer("limit", maxEntries))
+	if errors.Is(err, audit.ErrNoSuchEvent) {
+		return badParameter("after", "there is no event of revision %d at this cut", *after)
+	}
+	if err != nil {
+		return err
+	}
+	body := HistoryAnswer{ID: id, Revision: int64(page.Revision), Events: page.Entries}
+	if page.More {
+		body.Next = strconv.FormatInt(int64(page.Entries[len(page.Entries)-1].Revision), 10)
 		linkNext(w, r, "after", body.Next)
 	}
 	w.Header().Set("Read-Revision", strconv.FormatInt(body.Revision, 10))
@@ -121,61 +114,32 @@ func linkNext(w http.ResponseWriter, r *request, name, value string) {
 }
 
 func (s *server) getDiff(w http.ResponseWriter, r *request) error {
-	id, err := orderID(r)
+	id, err := s.pastOf(r)
 	if err != nil {
 		return err
 	}
-	body := DiffAnswer{ID: id}
-	from, to := r.query.point("from"), r.query.point("to")
-	if body.From, err = s.pointAt(r.Context(), id, "from", r.query.text("from"), from); err != nil {
+	d, err := s.o.Audit.Diff(r.Context(), id, r.query.point("from"), r.query.point("to"))
+	if err != nil {
 		return err
 	}
-	if body.To, err = s.pointAt(r.Context(), id, "to", cmp.Or(r.query.text("to"), "now"), to); err != nil {
-		return err
-	}
-	if to.IsNow() {
-		to = at(body.To.Revision)
-	}
-	if body.Changes, err = s.o.Audit.Diff(r.Context(), id, from, to); err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, body)
-}
-
-// at is now, whatever is recorded meanwhile: the revision that was reached.
-func at(revision int64) query.Cut {
-	reached := eventstore.Revision(revision)
-	return query.Cut{Revision: &reached}
-}
-
-// pointAt is where the order stood at a point that the parameter names.
-func (s *server) pointAt(ctx context.Context, id, parameter, text string, cut query.Cut) (PointAnswer, error) {
-	doc, err := s.o.Query.OrderAsOf(ctx, id, cut)
-	// A refused cut is the fault of the parameter that holds it.
-	var refused *domain.Rejection
-	if errors.As(err, &refused) && !errors.Is(err, query.ErrOrderUnknown) && !errors.Is(err, query.ErrHistoryUnreadable) {
-		return PointAnswer{}, refused.At(parameter)
-	}
-	return PointAnswer{Point: text, Revision: doc.Revision}, err
+	return writeJSON(w, http.StatusOK, DiffAnswer{
+		ID:      id,
+		From:    PointAnswer{r.query.text("from"), int64(d.From)},
+		To:      PointAnswer{cmp.Or(r.query.text("to"), "now"), int64(d.To)},
+		Changes: d.Changes,
+	})
 }
 
 func (s *server) getWhy(w http.ResponseWriter, r *request) error {
-	id, err := orderID(r)
+	id, err := s.pastOf(r)
 	if err != nil {
 		return err
 	}
-	cut := r.query.cut()
-	doc, err := s.o.Query.OrderAsOf(r.Context(), id, cut)
+	why, err := s.o.Audit.Why(r.Context(), id, r.query.cut(), r.query.text("field"))
 	if err != nil {
 		return err
 	}
-	if cut.IsNow() {
-		cut = at(doc.Revision)
-	}
-	body := WhyAnswer{ID: id, Revision: doc.Revision}
-	if body.Fields, err = s.o.Audit.Why(r.Context(), id, cut, r.query.text("field")); err != nil {
-		return err
-	}
+	body := WhyAnswer{ID: id, Revision: int64(why.Revision), Fields: why.Fields}
 	w.Header().Set("Read-Revision", strconv.FormatInt(body.Revision, 10))
 	return writeJSON(w, http.StatusOK, body)
 }
@@ -183,7 +147,7 @@ func (s *server) getWhy(w http.ResponseWriter, r *request) error {
 // getRefusals answers for an order that never came to be too, when somebody was
 // refused there.
 func (s *server) getRefusals(w http.ResponseWriter, r *request) error {
-	id, err := orderID(r)
+	id, err := s.pastOf(r)
 	if err != nil {
 		return err
 	}
@@ -199,9 +163,18 @@ func (s *server) getRefusals(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, RefusalsAnswer{ID: id, Items: found})
 }
 
-func orderID(r *request) (string, error) {
-	id := r.PathValue("id")
-	if !order.ValidID(id) {
+// pastOf is the order whose past is asked for. It is answered from the log, which
+// holds every acknowledged write: a token need not be waited for, only be of
+// this log.
+func (s *server) pastOf(r *request) (id string, err error) {
+	read, err := s.read(r)
+	switch {
+	case err != nil:
+		return "", err
+	case read.Token != nil && read.Token.Log != s.o.Log:
+		return "", query.ErrTokenForeign
+	}
+	if id = r.PathValue("id"); !order.ValidID(id) {
 		return "", query.ErrOrderUnknown
 	}
 	return id, nil

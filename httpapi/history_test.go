@@ -1,16 +1,20 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/docket-orders/docket/audit"
+	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
@@ -85,17 +89,20 @@ func TestBadCuts(t *testing.T) {
 		{"atPosition=0", "before-the-order", "atPosition", 404, "position"},
 		{"asOf=" + future, "cut-in-future", "asOf", 400, "it is"},
 		{"effectiveAt=" + future, "cut-in-future", "effectiveAt", 400, "it is"},
-		{"atRevision=4", "unknown-revision", "", 404, "4"},
-		{"atRevision=9223372036854775806", "unknown-revision", "", 404, ""},
-		{"atPosition=" + strconv.FormatUint(head.Commit+1000, 10), "unknown-position", "", 404, head.String()},
-		{"atPosition=18446744073709551614", "unknown-position", "", 404, ""},
+		{"atRevision=4", "unknown-revision", "atRevision", 404, "asked for 4, the last is 3"},
+		{"atRevision=9223372036854775806", "unknown-revision", "atRevision", 404, "the last is 3"},
+		{"atPosition=" + strconv.FormatUint(head.Commit+1000, 10), "unknown-position", "atPosition", 404, head.String()},
+		{"atPosition=18446744073709551614", "unknown-position", "atPosition", 404, ""},
 		{"atRevision=1&asOf=" + past, "several-cuts", "asOf", 400, "at most one"},
-		{"atRevision=1&atPosition=1", "several-cuts", "asOf", 400, ""},
+		{"atRevision=1&atPosition=1", "several-cuts", "atPosition", 400, "given are atRevision and atPosition"},
 		{"atRevision=1&atPosition=1&asOf=" + past + "&effectiveAt=" + past, "several-cuts", "asOf", 400, ""},
 
 		{"asOf=", "invalid-parameter", "asOf", 400, "is empty"},
 		{"asOf=yesterday", "invalid-parameter", "asOf", 400, "2018-01-31T12:00:00Z"},
-		{"asOf=2018-01-31", "invalid-parameter", "asOf", 400, "RFC 3339"},
+		{"asOf=2018-01-31", "invalid-parameter", "asOf", 400, "give an instant: 2018-01-31T23:59:59Z"},
+		{"asOf=2016-12-31T23:59:60Z", "invalid-parameter", "asOf", 400, "leap second"},
+		{"asOf=2018-01-31T7:59:00Z", "invalid-parameter", "asOf", 400, "RFC 3339"},
+		{"asOf=2001-01-01t00:00:00z", "before-the-order", "asOf", 404, "recorded at"},
 		{"asOf=2018-01-31T12:00:00", "invalid-parameter", "asOf", 400, "RFC 3339"},
 		{"asOf=2018-02-30T12:00:00Z", "invalid-parameter", "asOf", 400, "RFC 3339"},
 		{"asOf=2018-01-31T12:00:00+02:00", "invalid-parameter", "asOf", 400, "%2B"},
@@ -137,7 +144,72 @@ func TestBadCuts(t *testing.T) {
 	if p.Errors[0].Parameter != "include" || !strings.Contains(p.Detail, "now") {
 		t.Errorf("problem %+v", p)
 	}
-	r.get("/v1/orders/o-1?atRevision=0", "Consistency-Token: nonsense").problem(400, "token-invalid")
+}
+
+// TestThePastTakesTokens: every route that the log answers takes the headers of
+// a read, and refuses what it cannot vouch for.
+func TestThePastTakesTokens(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := r.placed("o-1").header.Get("Consistency-Token")
+	foreign := query.Token{Log: eventstore.LogIdentity{ID: uuid.New()}, OrderID: "o-1"}.String()
+	for _, route := range []string{"?atRevision=0", "/events", "/diff?from=0", "/why", "/refusals"} {
+		path := "/v1/orders/o-1" + route
+		r.get(path, "Consistency-Token: "+token, "Prefer: wait=1").is(200)
+		r.get(path, "Consistency-Token: nonsense").problem(400, "token-invalid")
+		r.get(path, "Consistency-Token: "+foreign).problem(409, "token-foreign")
+		r.get(path, "Prefer: wait=long").problem(400, "invalid-header")
+	}
+}
+
+// TestAnswersUnderWrites: an answer about now is of one moment, however fast the
+// order changes.
+func TestAnswersUnderWrites(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first := r.lived("o-1")[0]
+	ctx, stop := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			_, err := r.orders.Handle(context.WithoutCancel(ctx), "o-1", order.SetTags{Tags: []string{strconv.Itoa(i)}}, command.Request{Actor: "w"})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	defer writer.Wait()
+	defer stop()
+	later := url.QueryEscape(first.EffectiveAt.Add(48 * time.Hour).Format(time.RFC3339Nano))
+	r.get("/v1/orders/o-1/why?effectiveAt="+later).problem(400, "cut-in-future")
+	for range 60 {
+		now := stamp(time.Now())
+		for question, forwards := range map[string]bool{
+			"from=now&to=0": false, "from=0": true, "from=0&to=effective:" + now: true, "from=effective:" + now + "&to=0": false,
+			"from=now&to=now,effective:" + stamp(first.EffectiveAt): false,
+		} {
+			a := r.get("/v1/orders/o-1/diff?" + question).is(200)
+			body := decoded[DiffAnswer](a)
+			i := slices.IndexFunc(body.Changes, func(c query.FieldChange) bool { return c.Path == "/revision" })
+			if i < 0 {
+				t.Fatalf("%s: %s", question, a.body)
+			}
+			told, of := body.Changes[i].Before, body.From.Revision
+			if forwards {
+				told, of = body.Changes[i].After, body.To.Revision
+			}
+			if string(told) != strconv.FormatInt(of, 10) {
+				t.Fatalf("%s: the revision is %d, and in the changes %s", question, of, told)
+			}
+		}
+		for _, question := range []string{"", "&effectiveAt=" + now} {
+			why := decoded[WhyAnswer](r.get("/v1/orders/o-1/why?field=/revision" + question).is(200))
+			if string(why.Fields[0].Value) != strconv.FormatInt(why.Revision, 10) {
+				t.Fatalf("%s: the revision is %d, and the field %s", question, why.Revision, why.Fields[0].Value)
+			}
+		}
+	}
 }
 
 func TestHistory(t *testing.T) {

@@ -53,7 +53,7 @@ func (s *server) getOrder(w http.ResponseWriter, r *request) error {
 		return query.ErrOrderUnknown
 	}
 	if cut := r.query.cut(); !cut.IsNow() {
-		return s.getOrderAsOf(w, r, id, cut)
+		return s.getOrderAsOf(w, r, cut)
 	}
 	read, err := s.read(r)
 	if err != nil {

@@ -44,18 +44,23 @@ func (f Field) Hollow() bool {
 
 // Diff lists the fields that differ, by path. It has none exactly when the
 // documents are the same JSON. It takes any document, however damaged.
-func Diff(before, after view.Order) []FieldChange {
+func Diff(before, after view.Order) []FieldChange { return DiffAt(before, after, "") }
+
+// DiffAt is Diff of the field at path, and of all that is below it; "" is the
+// whole document. It costs what differs: parts that share their memory are not
+// looked into.
+func DiffAt(before, after view.Order, path string) []FieldChange {
 	var changes []FieldChange
 	was, is := flat{}, flat{}
-	b, a := reflect.ValueOf(before), reflect.ValueOf(after)
+	b, a := reflect.ValueOf(&before).Elem(), reflect.ValueOf(&after).Elem()
 	for i, section := range sections {
 		switch {
-		case reflect.DeepEqual(b.Field(i).Interface(), a.Field(i).Interface()):
+		case !related(section.path, path) || alike(b.Field(i), a.Field(i)):
 		case section.named:
-			changes = append(changes, diffList(section.path, b.Field(i), a.Field(i), was, is)...)
+			changes = append(changes, diffList(section, path, b.Field(i), a.Field(i), was, is)...)
 		default:
-			was.section(section, b.Field(i))
-			is.section(section, a.Field(i))
+			was.section("", section, b.Field(i))
+			is.section("", section, a.Field(i))
 		}
 	}
 	for path, value := range was {
@@ -68,9 +73,20 @@ func Diff(before, after view.Order) []FieldChange {
 			changes = append(changes, FieldChange{Path: path, After: value})
 		}
 	}
+	changes = slices.DeleteFunc(changes, func(c FieldChange) bool { return !at(c.Path, path) })
 	slices.SortFunc(changes, func(x, y FieldChange) int { return cmp.Compare(x.Path, y.Path) })
 	return changes
 }
+
+// at reports whether path is that of top or below it.
+func at(path, top string) bool {
+	rest, ok := strings.CutPrefix(path, top)
+	return ok && (rest == "" || top == "" || rest[0] == '/')
+}
+
+// related reports whether a part of the document at path has to do with what is
+// asked for: it is in it, or around it.
+func related(path, asked string) bool { return at(path, asked) || at(asked, path) }
 
 // Fields lists all fields of a document, by path. A list or an object without
 // anything in it is a field too, [] or {}.
@@ -80,7 +96,7 @@ func Fields(doc view.Order) []Field {
 	for i, section := range sections {
 		list := v.Field(i)
 		if !section.named || list.Len() == 0 {
-			all.section(section, list)
+			all.section("", section, list)
 			continue
 		}
 		for j, name := range names(list) {
@@ -94,9 +110,17 @@ func Fields(doc view.Order) []Field {
 	return fields
 }
 
-// diffList adds the elements that differ to was and is; it answers the change of
-// their order, if there is one.
-func diffList(path string, before, after reflect.Value, was, is flat) []FieldChange {
+// diffList adds what differs of the elements to was and is; it answers the
+// change of their order, if there is one.
+func diffList(list section, asked string, before, after reflect.Value, was, is flat) []FieldChange {
+	// Mostly the same elements are there, in the same places.
+	if sameIDs(before, after) {
+		oldNames := names(before)
+		for i, name := range oldNames {
+			list.element(name, asked, before.Index(i), after.Index(i), was, is)
+		}
+		return nil
+	}
 	old := map[string]int{}
 	oldNames, newNames := names(before), names(after)
 	for i, name := range oldNames {
@@ -104,26 +128,87 @@ func diffList(path string, before, after reflect.Value, was, is flat) []FieldCha
 	}
 	var stayed []int // places in before of the elements that are still there
 	for j, name := range newNames {
-		at := path + "/" + escape(name)
 		i, ok := old[name]
 		if !ok {
-			is.add(at, after.Index(j))
+			is.add(list.path+"/"+escape(name), after.Index(j))
 			continue
 		}
 		stayed = append(stayed, i)
 		delete(old, name)
-		if !reflect.DeepEqual(before.Index(i).Interface(), after.Index(j).Interface()) {
-			was.add(at, before.Index(i))
-			is.add(at, after.Index(j))
-		}
+		list.element(name, asked, before.Index(i), after.Index(j), was, is)
 	}
 	for name, i := range old {
-		was.add(path+"/"+escape(name), before.Index(i))
+		was.add(list.path+"/"+escape(name), before.Index(i))
 	}
 	if slices.IsSorted(stayed) {
 		return nil
 	}
-	return []FieldChange{{Path: path, Before: marshal(oldNames), After: marshal(newNames)}}
+	return []FieldChange{{Path: list.path, Before: marshal(oldNames), After: marshal(newNames)}}
+}
+
+// element adds the fields of an element that may differ to was and is.
+func (s section) element(name, asked string, before, after reflect.Value, was, is flat) {
+	if alike(before, after) {
+		return
+	}
+	path := s.path + "/" + escape(name)
+	if !related(path, asked) {
+		return
+	}
+	for i, field := range s.fields {
+		if b, a := before.Field(i), after.Field(i); !alike(b, a) {
+			was.section(path, field, b)
+			is.section(path, field, a)
+		}
+	}
+}
+
+func sameIDs(before, after reflect.Value) bool {
+	if before.Len() != after.Len() {
+		return false
+	}
+	for i := range before.Len() {
+		if before.Index(i).FieldByIndex(idField).String() != after.Index(i).FieldByIndex(idField).String() {
+			return false
+		}
+	}
+	return true
+}
+
+// alike reports whether two parts of documents are equal, mostly without looking
+// into them: what an event does not change keeps its memory. Of equal ones it
+// may say that they are not; never the other way round.
+func alike(b, a reflect.Value) bool {
+	switch b.Kind() {
+	case reflect.Slice:
+		if b.Len() != a.Len() || b.IsNil() != a.IsNil() {
+			return false
+		}
+		if b.UnsafePointer() == a.UnsafePointer() {
+			return true
+		}
+		for i := range b.Len() {
+			if !alike(b.Index(i), a.Index(i)) {
+				return false
+			}
+		}
+		return true
+	case reflect.Map:
+		return b.UnsafePointer() == a.UnsafePointer() || reflect.DeepEqual(b.Interface(), a.Interface())
+	case reflect.Pointer:
+		return b.UnsafePointer() == a.UnsafePointer() || !b.IsNil() && !a.IsNil() && alike(b.Elem(), a.Elem())
+	case reflect.Struct:
+		if b.Type().Comparable() {
+			return b.Equal(a)
+		}
+		for i := range b.NumField() {
+			if !alike(b.Field(i), a.Field(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return b.Equal(a)
 }
 
 // names of a list's elements, each once: what is there already gets a number.
@@ -131,7 +216,7 @@ func names(list reflect.Value) []string {
 	taken := make(map[string]bool, list.Len())
 	out := make([]string, list.Len())
 	for i := range out {
-		id := list.Index(i).FieldByName("ID").String()
+		id := list.Index(i).FieldByIndex(idField).String()
 		name := id
 		for n := 2; taken[name]; n++ {
 			name = id + "#" + strconv.Itoa(n)
@@ -141,35 +226,47 @@ func names(list reflect.Value) []string {
 	return out
 }
 
-// section is a field of view.Order.
+// section is a field of view.Order, or of an element of its lists.
 type section struct {
-	path     string
-	optional bool // an empty one is not written
-	named    bool // a list whose elements have an id
+	path     string    // below what it is a field of
+	optional bool      // an empty one is not written
+	named    bool      // a list whose elements have an id
+	fields   []section // of its elements, if it is named
 }
 
-var sections = func() (all []section) {
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[view.Order]()) {
+// idField is where the id is, in every element that has one.
+var idField = []int{0}
+
+var sections = sectionsOf(reflect.TypeFor[view.Order]())
+
+func sectionsOf(t reflect.Type) (all []section) {
+	for _, f := range reflect.VisibleFields(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		s := section{path: "/" + name, optional: options == "omitempty"}
 		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
-			_, s.named = f.Type.Elem().FieldByName("ID")
+			var id reflect.StructField
+			if id, s.named = f.Type.Elem().FieldByName("ID"); s.named {
+				if !slices.Equal(id.Index, idField) {
+					panic("query: the id of " + f.Type.String() + " is not its first field")
+				}
+				s.fields = sectionsOf(f.Type.Elem())
+			}
 		}
 		all = append(all, s)
 	}
 	return all
-}()
+}
 
 // flat is fields by path.
 type flat map[string]json.RawMessage
 
-// section puts the fields of a section in.
-func (f flat) section(s section, v reflect.Value) {
+// section puts the fields of a section of what is at path in.
+func (f flat) section(path string, s section, v reflect.Value) {
 	value := marshal(v.Interface())
 	if s.optional && slices.Contains([]string{`""`, "[]", "{}"}, string(value)) {
 		return
 	}
-	f.flatten(s.path, value)
+	f.flatten(path+s.path, value)
 }
 
 // add puts the fields of a list's element in.

@@ -224,3 +224,32 @@ func TestDiffOfOddDocuments(t *testing.T) {
 		query.Fields(c.after)
 	}
 }
+
+// A comparison costs what changed: lines that an edit wrote anew as they were
+// are not looked into, and neither is what nobody asked about.
+func TestDiffCostsWhatChanged(t *testing.T) {
+	lines := func() []view.Line {
+		lines := make([]view.Line, 1000)
+		for i := range lines {
+			lines[i] = view.Line{ID: fmt.Sprint(i), SKU: "MUG", Quantity: 1, UnitPrice: money.Minor(750, "EUR"), Total: money.Minor(750, "EUR")}
+		}
+		return lines
+	}
+	before, after := projections.Empty("o"), projections.Empty("o")
+	before.Lines, after.Lines = lines(), lines()
+	after.Status, after.Lines[7].Quantity = "confirmed", 2
+	if d := query.DiffAt(before, after, "/lines/7"); len(d) != 1 || d[0].Path != "/lines/7/quantity" {
+		t.Errorf("below a line: %+v", d)
+	}
+	if d := query.DiffAt(before, after, "/lines/70"); len(d) != 0 {
+		t.Errorf("below another line: %+v", d)
+	}
+	for path, most := range map[string]float64{"/status": 40, "/lines/7/quantity": 400, "": 400} {
+		if d := query.DiffAt(before, after, path); len(d) == 0 {
+			t.Errorf("%q: no change", path)
+		}
+		if n := testing.AllocsPerRun(5, func() { query.DiffAt(before, after, path) }); n > most {
+			t.Errorf("%q: %.0f allocations", path, n)
+		}
+	}
+}

@@ -35,7 +35,17 @@ type Answers struct {
 
 // Of asks the program itself.
 func Of(queries *query.Service, auditor *audit.Auditor) Answers {
-	return Answers{Order: queries.OrderAsOf, History: auditor.History, Diff: auditor.Diff, Why: auditor.Why}
+	return Answers{
+		Order: queries.OrderAsOf, History: auditor.History,
+		Diff: func(ctx context.Context, id string, from, to query.Cut) ([]query.FieldChange, error) {
+			d, err := auditor.Diff(ctx, id, from, to)
+			return d.Changes, err
+		},
+		Why: func(ctx context.Context, id string, cut query.Cut, field string) ([]audit.Origin, error) {
+			why, err := auditor.Why(ctx, id, cut, field)
+			return why.Fields, err
+		},
+	}
 }
 
 // Compare asks about n random cuts of random orders of ids: always for the order
@@ -195,7 +205,7 @@ func (c *comparison) cut(past []event) (cut query.Cut) {
 }
 
 // field draws a field to ask about: all, one, what is above one, one that is not
-// there, an empty list.
+// there, one that was, an empty list.
 func (c *comparison) field(at sight) string {
 	if at.refusal != "" {
 		return ""
@@ -210,6 +220,13 @@ func (c *comparison) field(at sight) string {
 		return field[:strings.LastIndex(field, "/")]
 	case 4:
 		return field + "x"
+	case 6: // perhaps one that is no longer there
+		fields = paths(flatten(fold(at.events[:1+c.random.IntN(len(at.events))])))
+		return fields[c.random.IntN(len(fields))]
+	case 7: // perhaps all of something that is no longer there
+		fields = paths(flatten(fold(at.events[:1+c.random.IntN(len(at.events))])))
+		field = fields[c.random.IntN(len(fields))]
+		return field[:strings.LastIndex(field, "/")]
 	case 5: // what emptied it
 		fields = slices.DeleteFunc(fields, func(path string) bool { return values[path] != "[]" })
 		if len(fields) > 0 {

@@ -200,6 +200,12 @@ func (s sight) why(field string) []string {
 		e := s.events[n]
 		origins = append(origins, fmt.Sprintf("%s = %s by revision %d %s", path, last[path], e.revision, e.recorded.Type))
 	}
+	for n := len(stages) - 1; n > 0 && len(origins) == 0; n-- {
+		if is := all(stages[n-1], field, true); is != all(map[string]string{}, field, true) {
+			e := s.events[n] // it took away the last of it
+			origins = append(origins, fmt.Sprintf("%s = null by revision %d %s", field, e.revision, e.recorded.Type))
+		}
+	}
 	return origins
 }
 
