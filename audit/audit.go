@@ -58,6 +58,7 @@ type Refused struct {
 	OrderID     string              `json:"orderId"`
 	Revision    eventstore.Revision `json:"revision"` // of the order; -1: it did not exist
 	Command     string              `json:"command"`
+	Target      string              `json:"target,omitempty"` // id of the part that the command names
 	CommandID   string              `json:"commandId"`
 	Code        string              `json:"code"`
 	Reason      string              `json:"reason"`
@@ -67,7 +68,9 @@ type Refused struct {
 	Causation   string              `json:"causationId,omitempty"`
 	TraceParent string              `json:"traceparent,omitempty"`
 	RecordedAt  time.Time           `json:"recordedAt"`
-	// Unrecorded is how many refusals of the same actor were not recorded
-	// since the one before, because they came too fast.
-	Unrecorded int64 `json:"unrecorded,omitempty"`
+	// Unrecorded is how many refusals of this caller, on any order, were not
+	// recorded since its last recorded one, because they came too fast or the
+	// store failed. The first of them came at UnrecordedSince.
+	Unrecorded      int64     `json:"unrecorded,omitempty"`
+	UnrecordedSince time.Time `json:"unrecordedSince,omitzero"`
 }

@@ -22,7 +22,20 @@ type bucket struct {
 	caller string
 	tokens float64
 	filled time.Time // when tokens was right
-	missed int64     // refusals since the last token that was given
+	missed missed    // since the last token that was given
+}
+
+// missed is what was not said for lack of a token.
+type missed struct {
+	n     int64
+	since time.Time // the first of them
+}
+
+func (m *missed) add(more missed) {
+	if m.n == 0 || more.since.Before(m.since) {
+		m.since = more.since
+	}
+	m.n += more.n
 }
 
 func newRates(perSecond float64, burst, most int) *rates {
@@ -32,9 +45,9 @@ func newRates(perSecond float64, burst, most int) *rates {
 	}
 }
 
-// take takes a token of the caller. With one, missed is how many were missed
-// since the one before; without, this one is counted as missed.
-func (r *rates) take(caller string, now time.Time) (missed int64, ok bool) {
+// take takes a token of the caller. With one, it answers what was missed since
+// the one before; without, this one is counted as missed.
+func (r *rates) take(caller string, now time.Time) (m missed, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b := r.bucket(caller, now)
@@ -44,20 +57,20 @@ func (r *rates) take(caller string, now time.Time) (missed int64, ok bool) {
 	}
 	b.filled = now
 	if b.tokens < 1 {
-		b.missed++
-		return 0, false
+		b.missed.add(missed{1, now})
+		return missed{}, false
 	}
 	b.tokens--
-	missed, b.missed = b.missed, 0
-	return missed, true
+	m, b.missed = b.missed, missed{}
+	return m, true
 }
 
 // miss gives back what a token was taken for and could not be said.
-func (r *rates) miss(caller string, n int64) {
+func (r *rates) miss(caller string, m missed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e := r.callers[caller]; e != nil {
-		e.Value.(*bucket).missed += n
+		e.Value.(*bucket).missed.add(m)
 	}
 }
 

@@ -42,6 +42,9 @@ const (
 	recordPause = 5 * time.Second
 	// longestText bounds each text of a record, in bytes.
 	longestText = 500
+	// mostLeft is of how many orders it is remembered that refusals were left
+	// out.
+	mostLeft = 10_000
 )
 
 // RefusalOptions of NewRefusals; Store is needed.
@@ -70,6 +73,9 @@ type Refusals struct {
 	mu      sync.Mutex
 	resume  time.Time // nothing is tried before
 	failing bool      // the last try failed, which was logged
+	// left names the orders of which refusals were left out; nil when there are
+	// more of them than mostLeft.
+	left map[string]bool
 }
 
 // RefusalMetrics counts since the start.
@@ -91,16 +97,18 @@ func NewRefusals(o RefusalOptions) *Refusals {
 	o.PerMinute = cmp.Or(max(o.PerMinute, 0), 60)
 	o.Burst = cmp.Or(max(o.Burst, 0), 60)
 	o.Callers = cmp.Or(max(o.Callers, 0), 10_000)
-	return &Refusals{o: o, rates: newRates(float64(o.PerMinute)/60, o.Burst, o.Callers)}
+	return &Refusals{o: o, rates: newRates(float64(o.PerMinute)/60, o.Burst, o.Callers), left: map[string]bool{}}
 }
 
 // refused is what the event holds beside its metadata.
 type refused struct {
-	Revision   eventstore.Revision `json:"revision"`
-	Code       string              `json:"code"`
-	Reason     string              `json:"reason"`
-	Field      string              `json:"field,omitempty"`
-	Unrecorded int64               `json:"unrecorded,omitempty"`
+	Revision        eventstore.Revision `json:"revision"`
+	Target          string              `json:"target,omitempty"`
+	Code            string              `json:"code"`
+	Reason          string              `json:"reason"`
+	Field           string              `json:"field,omitempty"`
+	Unrecorded      int64               `json:"unrecorded,omitempty"`
+	UnrecordedSince time.Time           `json:"unrecordedSince,omitzero"`
 }
 
 // Record writes a refusal down. When it returns the refusal is durable, unless
@@ -113,25 +121,48 @@ func (r *Refusals) Record(ctx context.Context, refusal command.Refusal) {
 	}
 	actor := cut(refusal.Actor)
 	now := r.o.Clock()
-	missed, ok := r.rates.take(actor, now)
+	before, ok := r.rates.take(actor, now)
 	if !ok {
-		r.unrecorded.Add(1)
+		r.leaveOut(refusal.OrderID)
 		return
 	}
-	err := r.append(ctx, now, actor, refusal, missed)
+	err := r.append(ctx, now, actor, refusal, before)
 	if err != nil {
-		r.rates.miss(actor, missed+1)
-		r.unrecorded.Add(1)
+		before.add(missed{1, now})
+		r.rates.miss(actor, before)
+		r.leaveOut(refusal.OrderID)
 	} else {
 		r.recorded.Add(1)
 	}
 	r.note(ctx, now, refusal, err)
 }
 
+func (r *Refusals) leaveOut(orderID string) {
+	r.unrecorded.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.left == nil || r.left[orderID] {
+		return
+	}
+	if len(r.left) == mostLeft {
+		r.left = nil
+		return
+	}
+	r.left[orderID] = true
+}
+
+// incomplete reports whether refusals on the order may have been left out since
+// the start.
+func (r *Refusals) incomplete(orderID string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.left == nil || r.left[orderID]
+}
+
 // errPaused: the store failed a moment ago.
 var errPaused = errors.New("the event store failed a moment ago")
 
-func (r *Refusals) append(ctx context.Context, now time.Time, actor string, refusal command.Refusal, missed int64) error {
+func (r *Refusals) append(ctx context.Context, now time.Time, actor string, refusal command.Refusal, before missed) error {
 	r.mu.Lock()
 	paused := now.Before(r.resume)
 	r.mu.Unlock()
@@ -143,8 +174,8 @@ func (r *Refusals) append(ctx context.Context, now time.Time, actor string, refu
 		return fmt.Errorf("make an event id: %w", err)
 	}
 	data, err := json.Marshal(refused{
-		Revision: refusal.Revision, Code: cut(refusal.Code), Reason: cut(refusal.Reason), Field: cut(refusal.Field),
-		Unrecorded: missed,
+		Revision: refusal.Revision, Target: cut(refusal.Target), Code: cut(refusal.Code), Reason: cut(refusal.Reason), Field: cut(refusal.Field),
+		Unrecorded: before.n, UnrecordedSince: before.since.UTC(),
 	})
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", TypeRefused, err)
@@ -182,32 +213,67 @@ func (r *Refusals) note(ctx context.Context, now time.Time, refusal command.Refu
 	}
 }
 
-// Of lists the refused commands of an order, the newest last, at most limit
-// (MaxRefusals at most) of the newest. An order that never came to be has
-// refusals too; one that nobody was refused has none.
-func (r *Refusals) Of(ctx context.Context, orderID string, limit int) ([]Refused, error) {
-	found := []Refused{}
+// RefusalPage is a part of the refused commands of an order.
+type RefusalPage struct {
+	Items []Refused // the newest last; never nil
+	Total int64     // that are recorded of the order
+	// Next is the before of the page of older ones; 0 when there are none.
+	Next eventstore.Revision
+	// Incomplete: of this order refusals were left out since the start of the
+	// process, or they may have been, where too many orders were concerned.
+	Incomplete bool
+}
+
+// Of lists the refused commands of an order, the newest last: at most limit
+// (MaxRefusals at most) of the newest ones that come before the number before
+// in their stream (eventstore.EndRevision: of all). An order that never came to
+// be has refusals too; one that nobody was refused has none.
+func (r *Refusals) Of(ctx context.Context, orderID string, before eventstore.Revision, limit int) (RefusalPage, error) {
+	page := RefusalPage{Items: []Refused{}}
 	if !order.ValidID(orderID) {
-		return found, nil
+		return page, nil
 	}
 	limit = min(max(limit, 1), MaxRefusals)
-	for rec, err := range r.o.Store.ReadStream(ctx, r.stream(orderID), eventstore.EndRevision, eventstore.Backwards, limit) {
-		if errors.Is(err, eventstore.ErrStreamNotFound) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the refusals of order %s: %w", orderID, err)
-		}
+	page.Incomplete = r.incomplete(orderID)
+	newest, err := r.records(ctx, orderID, eventstore.EndRevision, 1)
+	if err != nil || len(newest) == 0 {
+		return page, err
+	}
+	page.Total = int64(newest[0].Revision) + 1
+	if before <= 0 {
+		return page, nil
+	}
+	from := min(before-1, newest[0].Revision)
+	records, err := r.records(ctx, orderID, from, limit)
+	if err != nil {
+		return page, err
+	}
+	for _, rec := range records {
+		page.Next = rec.Revision
 		if rec.Type != TypeRefused {
 			continue // another program's
 		}
 		one, err := refusalOf(orderID, rec)
 		if err != nil {
-			return nil, err
+			return page, err
 		}
-		found = append(found, one)
+		page.Items = append(page.Items, one)
 	}
-	slices.Reverse(found)
+	slices.Reverse(page.Items)
+	return page, nil
+}
+
+// records reads the stream backwards; none when it is not there.
+func (r *Refusals) records(ctx context.Context, orderID string, from eventstore.Revision, limit int) (found []eventstore.Record, err error) {
+	for rec, err := range r.o.Store.ReadStream(ctx, r.stream(orderID), from, eventstore.Backwards, limit) {
+		if errors.Is(err, eventstore.ErrStreamNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the refusals of order %s: %w", orderID, err)
+		}
+		found = append(found, rec)
+	}
 	return found, nil
 }
 
@@ -221,9 +287,10 @@ func refusalOf(orderID string, rec eventstore.Record) (Refused, error) {
 		return Refused{}, fmt.Errorf("decode %s at %s revision %d: %w", rec.Type, rec.Stream, rec.Revision, err)
 	}
 	return Refused{
-		ID: rec.ID.String(), OrderID: orderID, Revision: data.Revision, Command: meta.Command, CommandID: meta.CommandID.String(),
+		ID: rec.ID.String(), OrderID: orderID, Revision: data.Revision, Command: meta.Command, Target: data.Target, CommandID: meta.CommandID.String(),
 		Code: data.Code, Reason: data.Reason, Field: data.Field, Actor: meta.Actor, Correlation: meta.CorrelationID,
-		Causation: meta.CausationID, TraceParent: meta.TraceParent, RecordedAt: meta.RecordedAt, Unrecorded: data.Unrecorded,
+		Causation: meta.CausationID, TraceParent: meta.TraceParent, RecordedAt: meta.RecordedAt,
+		Unrecorded: data.Unrecorded, UnrecordedSince: data.UnrecordedSince,
 	}, nil
 }
 

@@ -51,7 +51,7 @@ func (c *ticking) advance(d time.Duration) {
 
 func aRefusal(orderID, actor string) command.Refusal {
 	return command.Refusal{
-		OrderID: orderID, Revision: 4, Command: "cancel", Code: "order-departed", Reason: "the order has left: parcel s1",
+		OrderID: orderID, Revision: 4, Command: "cancel", Target: "p1", Code: "order-departed", Reason: "the order has left: parcel s1",
 		Field: "/lines/0", CommandID: command.KeyID(actor, orderID, "k"), Fingerprint: "f", Actor: actor,
 		CorrelationID: "corr", CausationID: "cause", TraceParent: "00-01-02-01", At: noon,
 	}
@@ -59,11 +59,11 @@ func aRefusal(orderID, actor string) command.Refusal {
 
 func refusalsOf(t *testing.T, r *Refusals, id string, limit int) []Refused {
 	t.Helper()
-	found, err := r.Of(context.Background(), id, limit)
+	found, err := r.Of(context.Background(), id, eventstore.EndRevision, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found
+	return found.Items
 }
 
 func TestRefusalsAreReadAsRecorded(t *testing.T) {
@@ -89,7 +89,7 @@ func TestRefusalsAreReadAsRecorded(t *testing.T) {
 			t.Fatalf("found %+v", found)
 		}
 		want := Refused{
-			ID: found[0].ID, OrderID: "1", Revision: 4, Command: "cancel", CommandID: command.KeyID("ana", "1", "k").String(),
+			ID: found[0].ID, OrderID: "1", Revision: 4, Command: "cancel", Target: "p1", CommandID: command.KeyID("ana", "1", "k").String(),
 			Code: "order-departed", Reason: "the order has left: parcel s1", Field: "/lines/0", Actor: "ana",
 			Correlation: "corr", Causation: "cause", TraceParent: "00-01-02-01", RecordedAt: noon,
 		}
@@ -158,7 +158,7 @@ func TestTheRateIsBounded(t *testing.T) {
 	clock.advance(time.Second) // one is allowed every 10 s
 	record("mallory", 2)
 	found := refusalsOf(t, r, "1", 100)
-	if len(found) != 6 || found[5].Actor != "mallory" || found[5].Unrecorded != 48 {
+	if len(found) != 6 || found[5].Actor != "mallory" || found[5].Unrecorded != 48 || !found[5].UnrecordedSince.Equal(noon) {
 		t.Fatalf("found %d, the last %+v", len(found), found[len(found)-1])
 	}
 	// A clock that goes back gives nothing.
@@ -169,7 +169,7 @@ func TestTheRateIsBounded(t *testing.T) {
 	clock.advance(time.Hour)
 	record("mallory", 5)
 	found = refusalsOf(t, r, "1", 100)
-	if n := len(found); n != 10 || found[len(found)-1].Unrecorded != 0 {
+	if n := len(found); n != 10 || found[len(found)-1].Unrecorded != 0 || !found[len(found)-1].UnrecordedSince.IsZero() {
 		t.Errorf("found %d, the last %+v", n, found[n-1])
 	}
 }
@@ -187,8 +187,8 @@ func TestCallersAreForgotten(t *testing.T) {
 	if len(r.callers) != 3 || r.used.Len() != 3 {
 		t.Errorf("%d callers are remembered", len(r.callers))
 	}
-	if missed, ok := r.take("often", noon.Add(time.Second)); !ok || missed != 999 {
-		t.Errorf("%d missed", missed)
+	if m, ok := r.take("often", noon.Add(time.Second)); !ok || m != (missed{999, noon}) {
+		t.Errorf("missed %+v", m)
 	}
 }
 
@@ -227,7 +227,7 @@ func TestHostileTextIsCut(t *testing.T) {
 	r := NewRefusals(RefusalOptions{Store: store})
 	refusal := aRefusal("1", strings.Repeat("ä", 100_000))
 	refusal.Reason = strings.Repeat("x", longestText-1) + strings.Repeat("€", 100_000)
-	refusal.Field = strings.Repeat("/\xff", 1<<20)
+	refusal.Field, refusal.Target = strings.Repeat("/\xff", 1<<20), strings.Repeat("\xff", 1<<20)
 	refusal.Code, refusal.Command = strings.Repeat("c", 1<<20), strings.Repeat("d", 1<<20)
 	refusal.Fingerprint, refusal.CorrelationID = strings.Repeat("e", 1<<20), strings.Repeat("\x00", 1<<20)
 	refusal.CausationID, refusal.TraceParent = strings.Repeat("f", 1<<20), strings.Repeat("g", 1<<20)
@@ -339,7 +339,69 @@ func TestForeignRecords(t *testing.T) {
 		t.Errorf("found %+v", found)
 	}
 	put(TypeRefused, `{"code":7}`)
-	if found, err := r.Of(context.Background(), "1", 10); err == nil {
+	if found, err := r.Of(context.Background(), "1", eventstore.EndRevision, 10); err == nil {
 		t.Errorf("found %+v", found)
+	}
+}
+
+// TestRefusalsArePaged: page by page from the newest to the oldest, all of them
+// are there once, also while more come.
+func TestRefusalsArePaged(t *testing.T) {
+	r := NewRefusals(RefusalOptions{Store: openStore(t, t.TempDir()), Burst: 100})
+	for i := range 7 {
+		refusal := aRefusal("1", "ana")
+		refusal.Revision = eventstore.Revision(i)
+		r.Record(context.Background(), refusal)
+	}
+	total := 7
+	for limit := 1; limit <= 8; limit++ {
+		var seen []eventstore.Revision
+		r.Record(context.Background(), aRefusal("1", "ana"))
+		total++
+		for before := eventstore.Revision(total - 1); before != 0; {
+			page, err := r.Of(context.Background(), "1", before, limit)
+			if err != nil || page.Total != int64(total) || len(page.Items) == 0 || len(page.Items) > limit || page.Incomplete {
+				t.Fatalf("before %d: %+v, %v", before, page, err)
+			}
+			for i := len(page.Items) - 1; i >= 0; i-- {
+				seen = append(seen, page.Items[i].Revision)
+			}
+			before = page.Next
+		}
+		if len(seen) != total-1 || seen[len(seen)-1] != 0 || seen[len(seen)-7] != 6 {
+			t.Errorf("by %d: %v", limit, seen)
+		}
+	}
+	for _, before := range []eventstore.Revision{0, -3} {
+		if page, err := r.Of(context.Background(), "1", before, 5); err != nil || len(page.Items) != 0 || page.Next != 0 {
+			t.Errorf("before %d: %+v, %v", before, page, err)
+		}
+	}
+}
+
+// TestLeftOutRefusalsAreAdmitted: of which orders refusals were left out is
+// remembered, and when there are too many of them, it may be any.
+func TestLeftOutRefusalsAreAdmitted(t *testing.T) {
+	r := NewRefusals(RefusalOptions{Store: openStore(t, t.TempDir()), Clock: (&ticking{now: noon}).Now, Burst: 1})
+	incomplete := func(id string) bool {
+		page, err := r.Of(context.Background(), id, eventstore.EndRevision, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page.Incomplete
+	}
+	r.Record(context.Background(), aRefusal("1", "ana"))
+	if incomplete("1") {
+		t.Error("nothing was left out")
+	}
+	r.Record(context.Background(), aRefusal("1", "ana"))
+	if !incomplete("1") || incomplete("2") {
+		t.Error("one was left out, of order 1")
+	}
+	for i := range mostLeft + 1 {
+		r.Record(context.Background(), aRefusal(fmt.Sprint("o", i), "ana"))
+	}
+	if !incomplete("1") || !incomplete("2") || r.left != nil {
+		t.Error("nobody can tell of which orders")
 	}
 }

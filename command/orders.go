@@ -112,7 +112,7 @@ func (o *Orders) Handle(ctx context.Context, orderID string, cmd order.Command, 
 	})
 	if err != nil {
 		o.tell(ctx, Refusal{
-			OrderID: orderID, Revision: out.revision, Command: cmd.Name(),
+			OrderID: orderID, Revision: out.revision, Command: cmd.Name(), Target: targetOf(cmd),
 			CommandID: req.CommandID, Fingerprint: req.Fingerprint, Actor: req.Actor,
 			CorrelationID: req.CorrelationID, CausationID: req.CausationID, TraceParent: req.TraceParent, At: now,
 		}, req, err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/google/uuid"
@@ -198,4 +199,31 @@ func TestToldRevisionIsTheOneDecidedOn(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestWhatARefusalIsAbout: a command that names a part of the order says which.
+func TestWhatARefusalIsAbout(t *testing.T) {
+	var k told
+	o := onSQLite(t).orders(func(opt *Options) { opt.Refused = k.tell })
+	amount := money.Minor(100, "EUR")
+	must(t, o, "1", place(), key("place"))
+	for i, c := range []struct {
+		cmd  order.Command
+		want string
+	}{
+		{order.CapturePayment{PaymentID: "p1", Amount: amount}, "p1"}, {order.FailPayment{PaymentID: "p2"}, "p2"}, {order.VoidPayment{PaymentID: "p3"}, "p3"},
+		{order.UpdateShipment{ShipmentID: "s1"}, "s1"}, {order.Deliver{ShipmentID: "s2"}, "s2"},
+		{order.ReceiveReturn{ReturnID: "r1", Lines: []order.ReturnedLine{{LineID: "1", Quantity: 1}}}, "r1"}, {order.RejectReturn{ReturnID: "r2"}, "r2"},
+		{order.GrantRefund{PaymentID: "p4", Amount: amount}, "p4"}, {order.CompleteRefund{RefundID: "f1"}, "f1"}, {order.FailRefund{RefundID: "f2"}, "f2"},
+		{order.ReleaseHold{HoldID: "h1"}, "h1"}, {order.ConfirmEdit{EditID: "e1"}, "e1"}, {order.DeclineEdit{EditID: "e2"}, "e2"},
+		{order.Dispatch{}, ""},
+	} {
+		if _, err := o.Handle(ctx(), "1", c.cmd, key(fmt.Sprint(i))); err == nil {
+			t.Errorf("%s was not refused", c.cmd.Name())
+			continue
+		}
+		if r := k.last(t); r.Target != c.want || r.Command != c.cmd.Name() {
+			t.Errorf("told %+v, want %s", r, c.want)
+		}
+	}
 }

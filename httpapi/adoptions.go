@@ -236,7 +236,7 @@ func (s *server) adoptOne(r *request, a *adoption) {
 	req := command.Request{
 		CommandID:   command.KeyID(r.who.name, a.answer.ID, a.answer.Key),
 		Fingerprint: fingerprint("ADOPT", a.answer.ID, a.line),
-		Actor:       r.who.name, TraceParent: r.traceParent,
+		Actor:       r.who.name, TraceParent: r.traceParent, CausationID: r.causation,
 	}
 	req.CorrelationID = cmp.Or(r.correlation, req.CommandID.String())
 	result, err := s.handle(r.Context(), a.answer.ID, cmd, req)

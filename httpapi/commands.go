@@ -152,7 +152,7 @@ func (s *server) command(w http.ResponseWriter, r *request, read func(data []byt
 		r.correlation = req.CommandID.String()
 		w.Header().Set("X-Correlation-Id", r.correlation)
 	}
-	req.CorrelationID = r.correlation
+	req.CorrelationID, req.CausationID = r.correlation, r.causation
 	if req.IfMatch, err = ifMatch(r.Request); err != nil {
 		return err
 	}

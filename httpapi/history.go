@@ -47,7 +47,11 @@ type WhyAnswer struct {
 // RefusalsAnswer lists refused commands on an order.
 type RefusalsAnswer struct {
 	ID    string          `json:"id"`
-	Items []audit.Refused `json:"items"` // the newest last
+	Items []audit.Refused `json:"items"`          // the newest last
+	Total int64           `json:"total"`          // that are recorded of the order
+	Next  string          `json:"next,omitempty"` // before of the page of older ones; absent on the last one
+	// Incomplete: refusals of this order were left out, or may have been.
+	Incomplete bool `json:"incomplete,omitzero"`
 }
 
 // Bounds of what is answered of a history.
@@ -151,16 +155,25 @@ func (s *server) getRefusals(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	found, err := s.o.Refusals.Of(r.Context(), id, r.query.integer("limit", defaultRefusals))
+	before := eventstore.EndRevision
+	if r.query.has("before") {
+		before, _ = query.ParseRevision(r.query.text("before"))
+	}
+	page, err := s.o.Refusals.Of(r.Context(), id, before, r.query.integer("limit", defaultRefusals))
 	if err != nil {
 		return err
 	}
-	if len(found) == 0 {
+	if page.Total == 0 {
 		if _, err := s.o.Query.OrderFromLog(r.Context(), id); err != nil {
 			return err
 		}
 	}
-	return writeJSON(w, http.StatusOK, RefusalsAnswer{ID: id, Items: found})
+	body := RefusalsAnswer{ID: id, Items: page.Items, Total: page.Total, Incomplete: page.Incomplete}
+	if page.Next > 0 {
+		body.Next = strconv.FormatInt(int64(page.Next), 10)
+		linkNext(w, r, "before", body.Next)
+	}
+	return writeJSON(w, http.StatusOK, body)
 }
 
 // pastOf is the order whose past is asked for. It is answered from the log, which

@@ -450,12 +450,20 @@ func TestRefusals(t *testing.T) {
 	if newest := decoded[RefusalsAnswer](r.get("/v1/orders/o-1/refusals?limit=1").is(200)).Items; len(newest) != 1 || newest[0] != found[1] {
 		t.Errorf("the newest is %+v", newest)
 	}
+	newest := r.get("/v1/orders/o-1/refusals?limit=1").is(200).has("Link", `</v1/orders/o-1/refusals?before=1&limit=1>; rel="next"`)
+	if page := decoded[RefusalsAnswer](newest); page.Total != 2 || page.Next != "1" || page.Incomplete {
+		t.Errorf("%s", newest.body)
+	}
+	older := r.get("/v1/orders/o-1/refusals?before=1&limit=1").is(200).has("Link", "")
+	if page := decoded[RefusalsAnswer](older); len(page.Items) != 1 || page.Items[0] != found[0] || page.Total != 2 || page.Next != "" {
+		t.Errorf("%s", older.body)
+	}
 	never := decoded[RefusalsAnswer](r.get("/v1/orders/o-2/refusals").is(200)).Items
 	if len(never) != 1 || never[0].Revision != -1 || never[0].Command != "confirm" {
 		t.Errorf("found %+v", never)
 	}
 	r.get("/v1/orders/o-2").problem(404, "unknown-order")
-	for _, bad := range []string{"limit=0", "limit=1001", "limit=-1", "x=1"} {
+	for _, bad := range []string{"limit=0", "limit=1001", "limit=-1", "x=1", "before=0", "before=-1", "before=x", "before=1&before=2"} {
 		r.get("/v1/orders/o-1/refusals?"+bad).problem(400, "invalid-parameter")
 	}
 	// The history of the order is not longer for it, and the views are none the
@@ -483,7 +491,11 @@ func TestAFloodOfRefusals(t *testing.T) {
 	for range 150 {
 		r.post("/v1/orders/o-1/confirm", `{}`).problem(404, "unknown-order")
 	}
-	found := decoded[RefusalsAnswer](r.get("/v1/orders/o-1/refusals?limit=1000").is(200)).Items
+	page := decoded[RefusalsAnswer](r.get("/v1/orders/o-1/refusals?limit=1000").is(200))
+	if !page.Incomplete || page.Total != int64(len(page.Items)) {
+		t.Errorf("incomplete %t, total %d", page.Incomplete, page.Total)
+	}
+	found := page.Items
 	if len(found) < 60 || len(found) > 90 {
 		t.Errorf("%d refusals were recorded", len(found))
 	}

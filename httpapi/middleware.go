@@ -17,7 +17,8 @@ import (
 type exchange struct {
 	traceID     string
 	traceParent string // of this server's part: handed on to what is written
-	correlation string
+	correlation string // "" when the caller has none
+	causation   string
 	caller      string
 	route       string // pattern, "" when no route matched
 	command     string
@@ -68,9 +69,6 @@ func (s *server) observed(next http.Handler) http.Handler {
 		a := &answer{ResponseWriter: w}
 		a.Header().Set("Trace-Id", e.traceID)
 		a.Header().Set("X-Content-Type-Options", "nosniff")
-		if e.correlation != "" {
-			a.Header().Set("X-Correlation-Id", e.correlation)
-		}
 		s.metrics.inFlight.Inc()
 		defer func() {
 			s.metrics.inFlight.Dec()
@@ -109,7 +107,7 @@ func (s *server) record(r *http.Request, a *answer, e *exchange, took time.Durat
 		slog.String("traceId", e.traceID),
 	}
 	for _, optional := range [][2]string{
-		{"correlationId", e.correlation}, {"caller", e.caller}, {"command", e.command}, {"idempotencyKey", e.key},
+		{"correlationId", e.correlation}, {"causationId", e.causation}, {"caller", e.caller}, {"command", e.command}, {"idempotencyKey", e.key},
 	} {
 		if optional[1] != "" {
 			attrs = append(attrs, slog.String(optional[0], optional[1]))
@@ -134,8 +132,7 @@ const (
 	noSpan  = "0000000000000000"
 )
 
-// newExchange takes the caller's trace (W3C Trace Context) or begins one, and
-// the caller's correlation id when it is usable.
+// newExchange takes the caller's trace (W3C Trace Context) or begins one.
 func newExchange(r *http.Request) *exchange {
 	e := &exchange{}
 	flags := "00"
@@ -145,10 +142,31 @@ func newExchange(r *http.Request) *exchange {
 		e.traceID = randomHex(16)
 	}
 	e.traceParent = "00-" + e.traceID + "-" + randomHex(8) + "-" + flags
-	if c := r.Header.Get("X-Correlation-Id"); c != "" && len(c) <= 128 && visible(c) {
-		e.correlation = c
-	}
 	return e
+}
+
+// longestID bounds the ids that callers give to what they do, in bytes.
+const longestID = 128
+
+// relate takes the caller's ids of the matter, and of what made it ask.
+func (e *exchange) relate(r *http.Request) error {
+	for _, id := range []struct {
+		header string
+		taken  *string
+	}{{"X-Correlation-Id", &e.correlation}, {"X-Causation-Id", &e.causation}} {
+		v, err := header(r, id.header)
+		if err != nil {
+			return err
+		}
+		if v == "" && len(r.Header.Values(id.header)) == 0 {
+			continue
+		}
+		if v == "" || len(v) > longestID || !visible(v) {
+			return badHeader(id.header, "want 1 to %d visible ASCII characters", longestID)
+		}
+		*id.taken = v
+	}
+	return nil
 }
 
 func randomHex(n int) string {

@@ -207,8 +207,11 @@ var routes = []route{
 	{
 		method: "GET", path: "/v1/orders/{id}/refusals", scope: ScopeRead,
 		summary: "Refused commands on the order, the newest last, also of an order that never came to be",
-		params:  []param{{name: "limit", kind: integer, min: 1, max: audit.MaxRefusals, doc: "So many of the newest; 100 when absent."}},
-		status:  http.StatusOK, answer: RefusalsAnswer{}, codes: []string{query.ErrOrderUnknown.Code}, handle: (*server).getRefusals,
+		params: []param{
+			{name: "before", kind: integer, min: 1, max: 1<<63 - 2, doc: "next of the page before: only older ones than those."},
+			{name: "limit", kind: integer, min: 1, max: audit.MaxRefusals, doc: "So many of the newest; 100 when absent."},
+		},
+		status: http.StatusOK, answer: RefusalsAnswer{}, codes: []string{query.ErrOrderUnknown.Code}, handle: (*server).getRefusals,
 	},
 	{
 		method: "GET", path: "/v1/orders/{id}/actions", scope: ScopeRead, summary: "What may be done to the order now",

@@ -180,6 +180,12 @@ func allowed(methods map[string]*route) string {
 func (s *server) serve(w http.ResponseWriter, r *http.Request, rt *route) error {
 	e := exchangeOf(r.Context())
 	e.route = rt.path
+	if err := e.relate(r); err != nil {
+		return err
+	}
+	if e.correlation != "" {
+		w.Header().Set("X-Correlation-Id", e.correlation)
+	}
 	who, err := s.authenticate(r, rt.scope)
 	if err != nil {
 		return err

@@ -28,6 +28,48 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	r.send("HEAD", "/v1/orders", "").is(200)
 }
 
+// TestIDsOfCallers: what a caller says of a command is in its record, and what
+// cannot be is refused.
+func TestIDsOfCallers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	longest := strings.Repeat("k", 128)
+	r.placed("o-1")
+	r.send("PUT", "/v1/orders/o-1/tags", `{"tags":["x"]}`, "X-Correlation-Id: call-7", "X-Causation-Id: event-9").is(200).has("X-Correlation-Id", "call-7")
+	r.post("/v1/orders/o-1/confirm", `{}`, "X-Causation-Id: "+longest).is(200)
+	r.post("/v1/orders/o-1/payments/p9/void", `{}`, "X-Causation-Id: event-10").problem(404, "unknown-payment")
+	events := decoded[HistoryAnswer](r.get("/v1/orders/o-1/events").is(200)).Events
+	if e := events[0]; e.Causation != "" {
+		t.Errorf("placed %+v", e)
+	}
+	if e := events[1]; e.Correlation != "call-7" || e.Causation != "event-9" {
+		t.Errorf("tags %+v", e)
+	}
+	if e := events[2]; e.Correlation == "" || e.Causation != longest {
+		t.Errorf("confirmed %+v", e)
+	}
+	if f := decoded[RefusalsAnswer](r.get("/v1/orders/o-1/refusals").is(200)).Items[0]; f.Causation != "event-10" || f.Target != "p9" {
+		t.Errorf("refused %+v", f)
+	}
+	for _, name := range []string{"X-Correlation-Id", "X-Causation-Id"} {
+		for _, bad := range []string{longest + "k", "a b", "caf\xc3\xa9", "a\tb"} {
+			for _, path := range []string{"/v1/orders", "/v1/orders/o-1/why", "/healthz"} {
+				p := r.get(path, name+": "+bad).has("X-Correlation-Id", "").problem(400, "invalid-header")
+				if len(p.Errors) != 1 || p.Errors[0].Header != name || !strings.Contains(p.Detail, "128 visible") {
+					t.Errorf("%s: %q: %+v", path, bad, p)
+				}
+			}
+		}
+		r.get("/v1/orders", name+": a", name+": b").problem(400, "invalid-header")
+		if p := r.post("/v1/orders/o-1/cancel", `{}`, name+": a b").problem(400, "invalid-header"); p.Detail == "" {
+			t.Errorf("%+v", p)
+		}
+	}
+	if doc := decoded[OrderAnswer](r.get("/v1/orders/o-1?atRevision=2").is(200)); doc.Status != "confirmed" {
+		t.Errorf("what was refused was done: %s", doc.Status)
+	}
+}
+
 func TestTraceAndCorrelation(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
