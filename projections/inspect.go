@@ -21,7 +21,8 @@ type Inspector interface {
 	Inspect(ctx context.Context, want []Change) ([]Kept, error)
 
 	// IDs lists the ids of kept orders above after, ascending by their bytes,
-	// at most limit.
+	// at most limit. After "" it begins with the very first, be its id empty:
+	// another program may have left such an order.
 	IDs(ctx context.Context, after string, limit int) ([]string, error)
 
 	// Figures hands over every figure that is kept, in any order, and returns
@@ -41,6 +42,13 @@ type Inspector interface {
 	// says how many rows it changed. It does so in one step for readers and
 	// for the feeder.
 	Recount(ctx context.Context) (changed int, err error)
+
+	// Sound looks whether the store's own structures, as lists, searches and
+	// customers use them, agree with what they are made of, and says in words
+	// what does not; nothing when they do. Such damage may hide orders from
+	// every other method. It is not repaired order by order but by a rebuild.
+	// It may take seconds, and holds up nobody meanwhile.
+	Sound(ctx context.Context) ([]string, error)
 }
 
 // Kept is what a store keeps of one order, beside what it should keep.

@@ -45,6 +45,8 @@ func (f *fixture) checkHealthy() {
 	}
 	got, err := f.IDs(f.ctx, "", len(ids)+1)
 	f.same("ids", present(got), present(ids), err)
+	wrong, err := f.Sound(f.ctx)
+	f.same("what is not sound", present(wrong), []string{}, err)
 	f.checkFigures()
 }
 

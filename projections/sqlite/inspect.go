@@ -60,7 +60,7 @@ func (s *Store) Inspect(ctx context.Context, want []projections.Change) ([]proje
 // IDs implements projections.Inspector.
 func (s *Store) IDs(ctx context.Context, after string, limit int) (ids []string, err error) {
 	err = s.read(ctx, func(c *conn) error {
-		return c.each(`SELECT id FROM orders WHERE id > ? ORDER BY id LIMIT ?`, []any{after, limit}, func(r *sqlite3.Stmt) error {
+		return c.each(`SELECT id FROM orders WHERE id > ?1 OR ?1 = '' ORDER BY id LIMIT ?2`, []any{after, limit}, func(r *sqlite3.Stmt) error {
 			ids = append(ids, r.ColumnText(0))
 			return nil
 		})
