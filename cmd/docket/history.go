@@ -119,7 +119,11 @@ func (c *orderHistory) Validate() error {
 // not.
 type history struct {
 	httpapi.HistoryAnswer
-	Refusals []audit.Refused `json:"refusals,omitempty"`
+	Refusals []audit.Refused `json:"refusals,omitempty"` // the newest, in order
+	// RefusalsTotal is how many are recorded of the order; RefusalsIncomplete
+	// says that not all were.
+	RefusalsTotal      int64 `json:"refusalsTotal,omitzero"`
+	RefusalsIncomplete bool  `json:"refusalsIncomplete,omitzero"`
 }
 
 // Run shows what happened to an order.
@@ -164,7 +168,7 @@ func (c *orderHistory) history(ctx context.Context, client *client) (h history, 
 		var refused httpapi.RefusalsAnswer
 		most := url.Values{"limit": {strconv.Itoa(audit.MaxRefusals)}}
 		_, err = client.get(ctx, orderPath(c.ID, "/refusals", most), &refused)
-		h.Refusals = refused.Items
+		h.Refusals, h.RefusalsTotal, h.RefusalsIncomplete = refused.Items, refused.Total, refused.Incomplete
 	}
 	return h, err
 }
@@ -203,7 +207,7 @@ func (h history) happenings() []happening {
 
 func refusedRow(r audit.Refused) happening {
 	row := happening{
-		revision: "-", recorded: clockTime(r.RecordedAt), who: r.Actor, what: "refused: " + r.Command,
+		revision: "-", recorded: clockTime(r.RecordedAt), who: r.Actor, what: strings.TrimSpace("refused: " + r.Command + " " + r.Target),
 		reason: r.Reason, code: " (" + r.Code + ")",
 		command: r.Command, key: r.CommandID, correlation: r.Correlation, causation: r.Causation,
 	}
@@ -211,7 +215,10 @@ func refusedRow(r audit.Refused) happening {
 		row.revision = fmt.Sprintf("(%d)", r.Revision)
 	}
 	if r.Unrecorded > 0 {
-		row.code += fmt.Sprintf("; %s of this caller, on any order, came too fast to be recorded", plural(r.Unrecorded, "earlier refusal"))
+		row.code += "; not recorded: " + plural(r.Unrecorded, "earlier refusal") + " of this caller, on any order"
+		if !r.UnrecordedSince.IsZero() {
+			row.code += ", from " + clockTime(r.UnrecordedSince) + " on"
+		}
 	}
 	return row
 }
@@ -220,8 +227,14 @@ func refusedRow(r audit.Refused) happening {
 // left out.
 func writeHistory(w io.Writer, h history, wide bool) error {
 	head := "order " + oneLine(h.ID) + ": " + plural(int64(len(h.Events)), "event")
-	if len(h.Refusals) > 0 {
-		head += ", " + plural(int64(len(h.Refusals)), "refused command")
+	switch shown := int64(len(h.Refusals)); {
+	case h.RefusalsTotal > shown:
+		head += fmt.Sprintf(", the newest %s of %s", grouped(shown), plural(h.RefusalsTotal, "refused command"))
+	case shown > 0:
+		head += ", " + plural(shown, "refused command")
+	}
+	if h.RefusalsIncomplete {
+		head += " (others came too fast to be recorded, or may have)"
 	}
 	head += "; times are UTC"
 	if slices.ContainsFunc(h.Refusals, func(r audit.Refused) bool { return r.Revision >= 0 }) {

@@ -23,7 +23,7 @@ func TestHistory(t *testing.T) {
 			{Revision: 1, Position: eventstore.At64(9), Summary: "cancelled - changed her mind", RecordedAt: day.Add(time.Minute), At: day.Add(time.Minute + 300*time.Millisecond), Actor: "ann", Command: "cancel", CommandID: "c2", Reason: "changed\ther\x1b mind", Correlation: "k"},
 		}},
 		Refusals: []audit.Refused{
-			{Revision: 1, Command: "confirm", Code: "order-cancelled", Reason: "the order is cancelled", Actor: "bob", RecordedAt: day.Add(2 * time.Minute), Unrecorded: 2},
+			{Revision: 1, Command: "confirm", Target: "x7", Code: "order-cancelled", Reason: "the order is cancelled", Actor: "bob", RecordedAt: day.Add(2 * time.Minute), Unrecorded: 2, UnrecordedSince: day},
 			{Revision: -1, Command: "cancel", Code: "unknown-order", Reason: "no such order", Actor: "bob", RecordedAt: day.Add(-time.Minute)},
 		},
 	}
@@ -38,9 +38,17 @@ REVISION  RECORDED             HAPPENED             WHO   WHAT                  
 -         2026-03-01 09:29:00                       bob   refused: cancel           no such order (unknown-order)
 0         2026-03-01 09:30:00  2010-12-01 08:26:00  shop  placed: 1 line, 7.50 EUR
 1         2026-03-01 09:31:00                       ann   cancelled                 changed her� mind
-(1)       2026-03-01 09:32:00                       bob   refused: confirm          the order is cancelled (order-cancelled); 2 earlier refusals of this caller, on any order, came too fast to be recorded
+(1)       2026-03-01 09:32:00                       bob   refused: confirm x7       the order is cancelled (order-cancelled); not recorded: 2 earlier refusals of this caller, on any order, from 2026-03-01 09:30:00 on
 `
 	if got := narrow.String(); got != want[1:] {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	h.RefusalsTotal, h.RefusalsIncomplete = 1200, true
+	var some strings.Builder
+	if err := writeHistory(&some, h, false); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := some.String(), "order a: 2 events, the newest 2 of 1,200 refused commands (others came too fast to be recorded, or may have); times"; !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if err := writeHistory(&wide, history{HistoryAnswer: h.HistoryAnswer}, true); err != nil {
