@@ -25,11 +25,59 @@ type object = map[string]any
 
 // headerDocs describes the request headers that routes take.
 var headerDocs = map[string]string{
-	"Idempotency-Key":   "1 to 255 visible ASCII characters. The same key with the same request has one effect and the same answer; without one the server makes a key and answers it.",
-	"If-Match":          `ETag of the order, "17" or "17.g3" (the revision counts), or *.`,
-	"If-None-Match":     "ETag of an earlier answer; 304 when it is still the same.",
-	"Prefer":            "Commands: return=representation. Reads: wait=SECONDS, how long to wait for the Consistency-Token. Reconciliations: wait=SECONDS, how long to wait for the end.",
-	"Consistency-Token": "Of a command's answer: the read sees that write, or says that it is not there yet.",
+	"Idempotency-Key": "1 to 255 visible ASCII characters. The same key with the same request has one effect and the same answer; without one the server makes a key and answers it.",
+	"If-Match":        `ETag of the order, "17" or "17.g3" (the revision counts), or *.`,
+	"If-None-Match":   "ETag of an earlier answer; 304 when it is still the same.",
+	"Prefer":          "Commands: return=representation. Reads: wait=SECONDS, how long to wait for the Consistency-Token. Reconciliations: wait=SECONDS, how long to wait for the end.",
+	"Consistency-Token": "Of a command's answer: the read sees that write, or says that it is not there yet. What the log answers (an order at a point in the past, " +
+		"/events, /diff, /why, /refusals) holds every acknowledged write: nothing is waited for there, and only a token that is malformed or of another log is refused.",
+	"X-Correlation-Id": "The matter that this request belongs to, 1 to 128 visible ASCII characters. It is answered, logged, and recorded with what a command wrote or with its refusal; a command without one gets the id of the command.",
+	"X-Causation-Id":   "What made the caller send this, for example the id of an event: 1 to 128 visible ASCII characters. It is recorded with what the command wrote, or with its refusal.",
+}
+
+// answerHeaderDocs describes the headers of successful answers.
+var answerHeaderDocs = map[string]string{
+	"Link":            `Where the next page is: <path>; rel="next". Absent on the last page.`,
+	"ETag":            "Of this answer, for If-None-Match and If-Match; absent with include=actions and for an order as it was.",
+	"Read-Revision":   "Revision of the order that the answer tells of.",
+	"Read-Position":   "Position in the log of the last event that is in the answer.",
+	"Read-Source":     "log: folded from the log, since it is of the past or no view has the order yet. Absent: from a view.",
+	"Read-Generation": "Generation of the view that answered; absent for an order as it was.",
+	"Read-Lag-Ms":     "How far the view was behind the log, in milliseconds; absent for an order as it was.",
+}
+
+// fieldDocs describes fields of answers whose names do not say enough.
+var fieldDocs = map[string]string{
+	"HistoryAnswer.revision":        "Of the order at the cut: the highest revision that is among its events.",
+	"HistoryAnswer.next":            "The parameter after of the next page; absent on the last one.",
+	"DiffAnswer.changes":            "By path; empty when the order is the same at both points.",
+	"PointAnswer.point":             "As it was asked for.",
+	"PointAnswer.revision":          "Of the order at this point: the content that is compared is of this revision.",
+	"WhyAnswer.revision":            "Of the order at the cut.",
+	"audit.Entry.revision":          "Number of the event in the order, from 0.",
+	"audit.Entry.at":                "Business time: when it happened, as the command said.",
+	"audit.Entry.effectiveAt":       "The business time by which effectiveAt cuts and sorts: at, or later where the payment, parcel, return, refund, change, hold or order it is about began later.",
+	"audit.Entry.recordedAt":        "When it was written to the log, by the clock of the writer: asOf cuts by it.",
+	"audit.Entry.causationId":       "X-Causation-Id of the command.",
+	"audit.Entry.data":              "The fields of the event as stored.",
+	"audit.Origin.path":             "Like a JSON Pointer, with elements of lists named by their id: /lines/L1/quantity; of several with the same id the second is L1#2, and so on.",
+	"audit.Origin.value":            "At the cut; null when the field that is asked for was there before and no longer is.",
+	"audit.Origin.at":               "Business time of the event.",
+	"audit.Origin.recordedAt":       "When the event was written to the log.",
+	"query.FieldChange.path":        "Like a JSON Pointer, with elements of lists named by their id: /lines/L1/quantity; of several with the same id the second is L1#2, and so on. The path of such a list itself tells that its elements changed places.",
+	"query.FieldChange.before":      "Absent when the field was not there.",
+	"query.FieldChange.after":       "Absent when the field is not there.",
+	"RefusalsAnswer.items":          "The newest last. Of each caller 60 refusals a minute are recorded on average, and 60 at once; what is beyond is only counted.",
+	"RefusalsAnswer.total":          "How many refusals are recorded of the order.",
+	"RefusalsAnswer.next":           "The parameter before of the page of older ones; absent on the last one.",
+	"RefusalsAnswer.incomplete":     "true: refusals of this order came too fast to be recorded since the server started, or may have. What earlier runs of the server left out is only in unrecorded.",
+	"audit.Refused.revision":        "Of the order when the command was refused; -1 when it did not exist.",
+	"audit.Refused.target":          "Id of the payment, parcel, return, refund, change or hold that the command names; absent when it is about the whole order, or about something new.",
+	"audit.Refused.field":           "JSON Pointer into the command, where the rule names a field.",
+	"audit.Refused.unrecorded":      "How many refusals of this caller, on any order, were not recorded between its refusal that was recorded before this one and this one, since they came too fast or could not be written.",
+	"audit.Refused.recordedAt":      "When the command was refused, by the clock of the writer.",
+	"audit.Refused.causationId":     "X-Causation-Id of the command.",
+	"audit.Refused.unrecordedSince": "When the first of the unrecorded ones was refused.",
 }
 
 // document is the OpenAPI 3.1 document of the routes. Schemas come from the Go
@@ -91,7 +139,11 @@ func (d *documenter) operation(rt *route) object {
 	for _, p := range rt.params {
 		params = append(params, p.document())
 	}
-	for _, h := range rt.headers {
+	headers := append(slices.Clone(rt.headers), "X-Correlation-Id")
+	if rt.scope == ScopeWrite {
+		headers = append(headers, "X-Causation-Id")
+	}
+	for _, h := range headers {
 		params = append(params, object{"name": h, "in": "header", "description": headerDocs[h], "schema": object{"type": "string"}})
 	}
 	if params != nil {
@@ -126,6 +178,13 @@ func (d *documenter) responses(rt *route) object {
 		"content":     object{cmp.Or(rt.answerType, "application/json"): object{"schema": schema}},
 	}
 	responses := object{strconv.Itoa(rt.status): success}
+	if len(rt.answerHeaders) > 0 {
+		headers := object{}
+		for _, h := range rt.answerHeaders {
+			headers[h] = object{"description": answerHeaderDocs[h], "schema": object{"type": "string"}}
+		}
+		success["headers"] = headers
+	}
 	if _, ok := rt.answer.(CommandAnswer); ok {
 		dry := d.schema(reflect.TypeFor[DryRunAnswer]())
 		if rt.status == http.StatusOK {
@@ -160,7 +219,7 @@ func (d *documenter) responses(rt *route) object {
 
 // problemsOf lists the codes a route may answer, by status.
 func problemsOf(rt *route) map[int][]string {
-	codes := append([]string{"internal", "wrong-host", "invalid-parameter"}, rt.codes...)
+	codes := append([]string{"internal", "wrong-host", "invalid-parameter", "invalid-header"}, rt.codes...)
 	if rt.scope != scopeNone {
 		codes = append(codes, "unauthenticated", "forbidden")
 	}
@@ -228,6 +287,8 @@ func (p param) document() object {
 		schema = object{"anyOf": []any{object{"type": "string", "format": "date-time"}, object{"type": "string", "format": "date"}}}
 	case decimal:
 		schema["pattern"] = decimalPattern
+	case place:
+		schema["pattern"] = `^[0-9]+(/[0-9]+)?$`
 	}
 	if len(p.allowed) > 0 {
 		schema["enum"] = p.allowed
@@ -242,6 +303,9 @@ func (p param) document() object {
 	}
 	if p.doc != "" {
 		out["description"] = p.doc
+	}
+	if p.example != "" {
+		out["example"] = p.example
 	}
 	return out
 }
@@ -312,7 +376,11 @@ func (d *documenter) structSchema(t reflect.Type) object {
 	d.schemas[name] = schema // before its fields, which may refer to it
 	properties, required := object{}, []string{}
 	for _, f := range fieldsOf(t) {
-		properties[f.name] = d.schema(f.typ)
+		property := d.schema(f.typ)
+		if doc := fieldDocs[name+"."+f.name]; doc != "" {
+			property["description"] = doc
+		}
+		properties[f.name] = property
 		if f.required {
 			required = append(required, f.name)
 		}

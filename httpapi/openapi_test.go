@@ -168,3 +168,90 @@ func TestExamplesDecode(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentDescribesTheHistory: the routes about the past say what their
+// parameters, headers and fields mean, in words that are not those of an error.
+func TestDocumentDescribesTheHistory(t *testing.T) {
+	t.Parallel()
+	doc := openapi(t)
+	schemas := doc["components"].(map[string]any)["schemas"].(map[string]any)
+	for key, words := range fieldDocs {
+		i := strings.LastIndex(key, ".")
+		schema, _ := schemas[key[:i]].(map[string]any)
+		property, _ := schema["properties"].(map[string]any)[key[i+1:]].(map[string]any)
+		if property["description"] != words {
+			t.Errorf("%s is no field of the document", key)
+		}
+	}
+	operation := func(path string) map[string]any {
+		return doc["paths"].(map[string]any)[path].(map[string]any)["get"].(map[string]any)
+	}
+	for _, route := range []string{"", "/events", "/diff", "/why", "/refusals"} {
+		op := operation("/v1/orders/{id}" + route)
+		taken := map[string]bool{}
+		for _, p := range op["parameters"].([]any) {
+			p := p.(map[string]any)
+			words, _ := p["description"].(string)
+			taken[p["name"].(string)] = true
+			if p["in"] != "path" && (words == "" || strings.HasPrefix(words, "want ")) {
+				t.Errorf("%s: %s is described as %q", route, p["name"], words)
+			}
+			if slices.Contains([]string{"from", "to", "field", "atPosition"}, p["name"].(string)) && p["example"] == nil {
+				t.Errorf("%s: no example of %s", route, p["name"])
+			}
+		}
+		if !taken["Consistency-Token"] || !taken["Prefer"] || !taken["X-Correlation-Id"] || taken["X-Causation-Id"] {
+			t.Errorf("%s takes %v", route, taken)
+		}
+	}
+	// Every example is taken.
+	for _, rt := range routes {
+		for _, p := range rt.params {
+			if complaint := p.check(p.example); p.example != "" && complaint != "" {
+				t.Errorf("%s: %s=%s %s", rt.path, p.name, p.example, complaint)
+			}
+		}
+	}
+	codes, err := json.Marshal(operation("/v1/orders/{id}/diff")["responses"])
+	if err != nil || strings.Contains(string(codes), "several-cuts") || strings.Contains(string(codes), "unknown-field") || !strings.Contains(string(codes), "token-foreign") {
+		t.Errorf("codes of /diff: %s, %v", codes, err)
+	}
+}
+
+// TestAnswerHeadersAreDocumented: what an answer tells in headers is in the
+// document.
+func TestAnswerHeadersAreDocumented(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.lived("o-1")
+	r.placed("o-2")
+	r.post("/v1/orders/o-1/shipments/s1/deliver", `{}`).problem(404, "unknown-shipment")
+	r.post("/v1/orders/o-1/shipments/s1/deliver", `{}`).problem(404, "unknown-shipment")
+	r.caughtUp()
+	paths := openapi(t)["paths"].(map[string]any)
+	met := map[string]bool{}
+	for question, path := range map[string]string{
+		"/v1/orders/o-1": "/v1/orders/{id}", "/v1/orders/o-1?atRevision=1": "/v1/orders/{id}", "/v1/orders/o-1/events?limit=1": "/v1/orders/{id}/events",
+		"/v1/orders/o-1/diff?from=0": "/v1/orders/{id}/diff", "/v1/orders/o-1/why": "/v1/orders/{id}/why",
+		"/v1/orders/o-1/refusals?limit=1": "/v1/orders/{id}/refusals", "/v1/orders/o-1/actions": "/v1/orders/{id}/actions",
+		"/v1/orders?limit=1": "/v1/orders", "/v1/stats": "/v1/stats", "/v1/customers/c-1": "/v1/customers/{id}", "/v1/customers/c-1/orders?limit=1": "/v1/customers/{id}/orders",
+	} {
+		success := paths[path].(map[string]any)["get"].(map[string]any)["responses"].(map[string]any)["200"].(map[string]any)
+		documented, _ := success["headers"].(map[string]any)
+		for name := range r.get(question).is(200).header {
+			if name == "Etag" {
+				name = "ETag"
+			}
+			if _, known := answerHeaderDocs[name]; !known && !strings.HasPrefix(name, "Read-") {
+				continue
+			}
+			met[name] = true
+			if documented[name] == nil {
+				t.Errorf("%s: %s is not documented", question, name)
+			}
+		}
+	}
+	if len(met) != len(answerHeaderDocs) {
+		t.Errorf("met %v", met)
+	}
+}

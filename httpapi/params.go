@@ -37,6 +37,7 @@ type param struct {
 	allowed  []string // closed set; empty for an open one
 	min, max int64    // of an integer
 	doc      string
+	example  string
 }
 
 // Bounds of the query string.

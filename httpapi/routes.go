@@ -30,6 +30,9 @@ var listCodes = []string{
 
 var readHeaders = []string{"Consistency-Token", "Prefer"}
 
+// viewHeaders are on every answer of a view.
+var viewHeaders = []string{"Read-Generation", "Read-Lag-Ms"}
+
 var (
 	statuses = []string{string(order.StatusPlaced), string(order.StatusConfirmed), string(order.StatusCancelled)}
 
@@ -88,14 +91,22 @@ var listParams = []param{
 var cutParams = []param{
 	{name: "asOf", kind: moment, doc: "What was known then: everything recorded up to and including this instant. What is recorded later never changes the answer."},
 	{name: "atRevision", kind: integer, min: 0, max: 1<<63 - 2, doc: "What was known at this revision; never changes either."},
-	{name: "atPosition", kind: place, doc: "What was known at this position of the log; never changes either. At most one of asOf, atRevision and atPosition."},
+	{name: "atPosition", kind: place, example: "4711", doc: "What was known at this position of the log; never changes either. At most one of asOf, atRevision and atPosition."},
 	{name: "effectiveAt", kind: moment, doc: "What was true then, of what was known: business time up to and including this instant. Alone it is of all that is known now, and may change as more becomes known; beside one of the others it never does."},
 }
 
 var cutCodes = []string{
 	query.ErrOrderUnknown.Code, query.ErrRevisionUnknown.Code, query.ErrPositionUnknown.Code, query.ErrCutBefore.Code,
-	query.ErrCutFuture.Code, query.ErrCuts.Code, query.ErrHistoryUnreadable.Code,
+	query.ErrCutFuture.Code, query.ErrHistoryUnreadable.Code,
 }
+
+// logCodes are the problems of what the log answers.
+var logCodes = []string{"token-invalid", "token-foreign", "unavailable"}
+
+// pointDoc describes a point in the life of an order; see query.ParsePoint.
+const pointDoc = "What was known: a revision of the order (17), a position of the log (position:4711), or an instant (2018-01-31T12:00:00Z, by recordedAt). " +
+	"What was true: effective:2018-01-31T12:00:00Z (by effectiveAt), alone of all that is known now, or of what was known with one of the others before it " +
+	"(17,effective:2018-01-31T12:00:00Z). now is the order as it is."
 
 // routes is the whole contract.
 var routes = []route{
@@ -171,7 +182,7 @@ var routes = []route{
 
 	{
 		method: "GET", path: "/v1/orders", scope: ScopeRead, summary: "Find orders", params: listParams, headers: readHeaders,
-		status: http.StatusOK, answer: ListAnswer{}, handle: (*server).listOrders,
+		status: http.StatusOK, answer: ListAnswer{}, answerHeaders: append([]string{"Link"}, viewHeaders...), handle: (*server).listOrders,
 		codes: append(listCodes, readCodes...),
 	},
 	{
@@ -180,7 +191,8 @@ var routes = []route{
 			name: "include", many: true, allowed: []string{"actions"}, doc: "Add what may be done now; only of the order as it is now.",
 		}}, cutParams...),
 		headers: append([]string{"If-None-Match"}, readHeaders...), status: http.StatusOK, answer: OrderAnswer{},
-		codes: slices.Concat(cutCodes, readCodes), handle: (*server).getOrder,
+		answerHeaders: append([]string{"ETag", "Read-Revision", "Read-Position", "Read-Source"}, viewHeaders...),
+		codes:         slices.Concat(cutCodes, readCodes, []string{query.ErrCuts.Code}), handle: (*server).getOrder,
 	},
 	{
 		method: "GET", path: "/v1/orders/{id}/events", scope: ScopeRead,
@@ -189,20 +201,25 @@ var routes = []route{
 			{name: "after", kind: integer, min: 0, max: 1<<63 - 2, doc: "next of the page before: begin after the event of this revision. The cut must stay the same."},
 			{name: "limit", kind: integer, min: 1, max: maxEntries, doc: "Events on a page; 1000 when absent."},
 		}, cutParams...),
-		status: http.StatusOK, answer: HistoryAnswer{}, codes: cutCodes, handle: (*server).getHistory,
+		headers: readHeaders, status: http.StatusOK, answer: HistoryAnswer{}, answerHeaders: []string{"Link", "Read-Revision"},
+		codes: slices.Concat(cutCodes, logCodes, []string{query.ErrCuts.Code}), handle: (*server).getHistory,
 	},
 	{
 		method: "GET", path: "/v1/orders/{id}/diff", scope: ScopeRead, summary: "How the order differs between two points, field by field",
 		params: []param{
-			{name: "from", kind: point, required: true, doc: query.PointForm},
-			{name: "to", kind: point, doc: "As from; now when absent."},
+			{name: "from", kind: point, required: true, example: "17", doc: pointDoc},
+			{name: "to", kind: point, example: "effective:2018-01-31T12:00:00Z", doc: "A point as from; now when absent. It may be the earlier one."},
 		},
-		status: http.StatusOK, answer: DiffAnswer{}, codes: cutCodes, handle: (*server).getDiff,
+		headers: readHeaders, status: http.StatusOK, answer: DiffAnswer{}, codes: slices.Concat(cutCodes, logCodes), handle: (*server).getDiff,
 	},
 	{
 		method: "GET", path: "/v1/orders/{id}/why", scope: ScopeRead, summary: "Which event, command and caller last set each field",
-		params: append([]param{{name: "field", doc: "Only this field and what is below it, as in /diff: /lines/L1/quantity."}}, cutParams...),
-		status: http.StatusOK, answer: WhyAnswer{}, codes: append([]string{audit.ErrFieldUnknown.Code}, cutCodes...), handle: (*server).getWhy,
+		params: append([]param{{
+			name: "field", example: "/lines/L1/quantity",
+			doc: "Only the field of this path, and what is below it; paths are those of /diff. A field that was taken away is answered with the value null and the event that took it away.",
+		}}, cutParams...),
+		headers: readHeaders, status: http.StatusOK, answer: WhyAnswer{}, answerHeaders: []string{"Read-Revision"},
+		codes: slices.Concat(cutCodes, logCodes, []string{query.ErrCuts.Code, audit.ErrFieldUnknown.Code}), handle: (*server).getWhy,
 	},
 	{
 		method: "GET", path: "/v1/orders/{id}/refusals", scope: ScopeRead,
@@ -211,20 +228,21 @@ var routes = []route{
 			{name: "before", kind: integer, min: 1, max: 1<<63 - 2, doc: "next of the page before: only older ones than those."},
 			{name: "limit", kind: integer, min: 1, max: audit.MaxRefusals, doc: "So many of the newest; 100 when absent."},
 		},
-		status: http.StatusOK, answer: RefusalsAnswer{}, codes: []string{query.ErrOrderUnknown.Code}, handle: (*server).getRefusals,
+		status: http.StatusOK, answer: RefusalsAnswer{}, headers: readHeaders, answerHeaders: []string{"Link"},
+		codes: append([]string{query.ErrOrderUnknown.Code}, logCodes...), handle: (*server).getRefusals,
 	},
 	{
 		method: "GET", path: "/v1/orders/{id}/actions", scope: ScopeRead, summary: "What may be done to the order now",
-		status: http.StatusOK, answer: ActionsAnswer{}, codes: []string{order.ErrUnknown.Code}, handle: (*server).getActions,
+		status: http.StatusOK, answer: ActionsAnswer{}, answerHeaders: []string{"Read-Revision"}, codes: []string{order.ErrUnknown.Code}, handle: (*server).getActions,
 	},
 	{
 		method: "GET", path: "/v1/customers/{id}", scope: ScopeRead, summary: "One customer, with totals", headers: readHeaders,
-		status: http.StatusOK, answer: view.CustomerSummary{},
+		status: http.StatusOK, answer: view.CustomerSummary{}, answerHeaders: viewHeaders,
 		codes: append([]string{query.ErrCustomerUnknown.Code}, readCodes...), handle: (*server).getCustomer,
 	},
 	{
 		method: "GET", path: "/v1/customers/{id}/orders", scope: ScopeRead, summary: "A customer's orders, newest first",
-		params: []param{limitParam, cursorParam}, headers: readHeaders, status: http.StatusOK, answer: ListAnswer{},
+		params: []param{limitParam, cursorParam}, headers: readHeaders, status: http.StatusOK, answer: ListAnswer{}, answerHeaders: append([]string{"Link"}, viewHeaders...),
 		codes:  append([]string{"cursor-invalid", "cursor-of-another-question", "cursor-foreign"}, readCodes...),
 		handle: (*server).getCustomerOrders,
 	},
@@ -235,7 +253,7 @@ var routes = []route{
 			{name: "to", kind: day, doc: "Last day, included."},
 			{name: "top", kind: integer, min: 1, max: query.MaxTop, doc: "So many products by units and by amount; only without from and to."},
 		},
-		headers: readHeaders, status: http.StatusOK, answer: view.Stats{}, codes: append([]string{"day-invalid", "range-is-empty", "top-out-of-range"}, readCodes...), handle: (*server).getStats,
+		headers: readHeaders, status: http.StatusOK, answer: view.Stats{}, answerHeaders: viewHeaders, codes: append([]string{"day-invalid", "range-is-empty", "top-out-of-range"}, readCodes...), handle: (*server).getStats,
 	},
 
 	{

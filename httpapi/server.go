@@ -107,8 +107,11 @@ type route struct {
 	status       int      // of success
 	answer       any      // a zero value of what is answered
 	answerType   string   // "" is application/json
-	codes        []string // problems of its own; common ones are added
-	handle       func(*server, http.ResponseWriter, *request) error
+	// answerHeaders of a success, beside the ones of every answer; see
+	// answerHeaderDocs.
+	answerHeaders []string
+	codes         []string // problems of its own; common ones are added
+	handle        func(*server, http.ResponseWriter, *request) error
 }
 
 // request is a request that was authenticated and whose query was checked.
