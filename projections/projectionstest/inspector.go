@@ -103,7 +103,7 @@ func (h *handle) Recount(ctx context.Context) (changed int, err error) {
 	err = h.everything(func() {
 		for _, slot := range h.slots {
 			before := figures(nil, slot.counted)
-			slot.counted = newTallies()
+			*slot.counted = *newTallies() // Stats holds on to it
 			for _, e := range slot.entries {
 				if e.json != nil {
 					slot.counted.add(e.contribution, 1)
