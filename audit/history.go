@@ -143,7 +143,7 @@ func (a *Auditor) Why(ctx context.Context, id string, cut query.Cut, field strin
 	doc, err := a.query.Replay(ctx, id, cut, func(e query.CutEvent, before, after view.Order) {
 		var paths []string
 		if first {
-			for _, f := range query.Fields(after) {
+			for _, f := range query.FieldsAt(after, field) {
 				paths = append(paths, f.Path)
 			}
 		} else {
@@ -164,9 +164,8 @@ func (a *Auditor) Why(ctx context.Context, id string, cut query.Cut, field strin
 	if err != nil {
 		return Provenance{}, err
 	}
-	fields := query.Fields(doc)
 	why := Provenance{Revision: eventstore.Revision(doc.Revision)}
-	for _, f := range fields {
+	for _, f := range query.FieldsAt(doc, field) {
 		if f.Path == field || within(f.Path, field) && !f.Hollow() {
 			why.Fields = append(why.Fields, setters[f.Path].set(f.Path, f.Value))
 		}
@@ -176,7 +175,7 @@ func (a *Auditor) Why(ctx context.Context, id string, cut query.Cut, field strin
 	}
 	gone := setters[field]
 	if gone == nil {
-		return Provenance{}, ErrFieldUnknown.With(known(fields, field))
+		return Provenance{}, ErrFieldUnknown.With(known(query.Fields(doc), field))
 	}
 	why.Fields = []Origin{gone.set(field, json.RawMessage("null"))}
 	return why, nil

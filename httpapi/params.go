@@ -116,7 +116,7 @@ func (p param) check(v string) string {
 		}
 	case instant:
 		if _, err := parseInstantOrDay(v); err != nil {
-			return query.InstantForm + " or a day such as 2018-01-31"
+			return err.Error() + ", or a day such as 2018-01-31" + plusHint(v)
 		}
 	case day:
 		if t, err := time.Parse(time.DateOnly, v); err != nil || t.Year() < 1 {

@@ -90,22 +90,32 @@ func related(path, asked string) bool { return at(path, asked) || at(asked, path
 
 // Fields lists all fields of a document, by path. A list or an object without
 // anything in it is a field too, [] or {}.
-func Fields(doc view.Order) []Field {
+func Fields(doc view.Order) []Field { return FieldsAt(doc, "") }
+
+// FieldsAt is Fields of the field at path, and of all that is below it.
+func FieldsAt(doc view.Order, path string) []Field {
 	all := flat{}
-	v := reflect.ValueOf(doc)
+	v := reflect.ValueOf(&doc).Elem()
 	for i, section := range sections {
 		list := v.Field(i)
-		if !section.named || list.Len() == 0 {
+		switch {
+		case !related(section.path, path):
+			continue
+		case !section.named || list.Len() == 0:
 			all.section("", section, list)
 			continue
 		}
 		for j, name := range names(list) {
-			all.add(section.path+"/"+escape(name), list.Index(j))
+			if element := section.path + "/" + escape(name); related(element, path) {
+				all.add(element, list.Index(j))
+			}
 		}
 	}
 	fields := make([]Field, 0, len(all))
-	for _, path := range slices.Sorted(maps.Keys(all)) {
-		fields = append(fields, Field{path, all[path]})
+	for _, found := range slices.Sorted(maps.Keys(all)) {
+		if at(found, path) {
+			fields = append(fields, Field{found, all[found]})
+		}
 	}
 	return fields
 }
@@ -194,7 +204,8 @@ func alike(b, a reflect.Value) bool {
 		}
 		return true
 	case reflect.Map:
-		return b.UnsafePointer() == a.UnsafePointer() || reflect.DeepEqual(b.Interface(), a.Interface())
+		texts, ok := b.Interface().(map[string]string) // nothing else is in documents now
+		return b.UnsafePointer() == a.UnsafePointer() || ok && b.IsNil() == a.IsNil() && maps.Equal(texts, a.Interface().(map[string]string))
 	case reflect.Pointer:
 		return b.UnsafePointer() == a.UnsafePointer() || !b.IsNil() && !a.IsNil() && alike(b.Elem(), a.Elem())
 	case reflect.Struct:

@@ -244,6 +244,17 @@ func TestDiffCostsWhatChanged(t *testing.T) {
 	if d := query.DiffAt(before, after, "/lines/70"); len(d) != 0 {
 		t.Errorf("below another line: %+v", d)
 	}
+	for _, path := range []string{"/lines/7/quantity", "/lines/7", "/lines", "/status", "/holds", "/totals", "", "/lines/7/quantity/x", "/line", "status"} {
+		var want []query.Field
+		for _, f := range query.Fields(after) {
+			if path == "" || f.Path == path || strings.HasPrefix(f.Path, path+"/") {
+				want = append(want, f)
+			}
+		}
+		if got := query.FieldsAt(after, path); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("fields at %q: %d, want %d", path, len(got), len(want))
+		}
+	}
 	for path, most := range map[string]float64{"/status": 40, "/lines/7/quantity": 400, "": 400} {
 		if d := query.DiffAt(before, after, path); len(d) == 0 {
 			t.Errorf("%q: no change", path)
