@@ -19,6 +19,9 @@ const (
 	batchOrders = 256
 	// pageIDs are listed at once.
 	pageIDs = 4096
+	// maxKey bounds an id or a customer that waits in a file. The log has none as
+	// long; another program may have written one.
+	maxKey = 16 << 10
 	// progressEvery so many events there is a report.
 	progressEvery = 5000
 )
@@ -95,7 +98,7 @@ func (u *run) compareAll(ctx context.Context) (*tally, error) {
 				if ctx.Err() != nil {
 					continue // drain
 				}
-				if err := u.compareBatch(ctx, batch, t); err != nil {
+				if err := u.guarded(func() error { return u.compareBatch(ctx, batch, t) }); err != nil {
 					stop(err)
 				}
 			}
@@ -153,7 +156,7 @@ func (u *run) spillLog(ctx context.Context, s *spill.Spill) error {
 }
 
 // spillKept puts a record without a type beside the events of every order that
-// the views keep.
+// the views keep; ids that no stream can have it looks at itself.
 func (u *run) spillKept(ctx context.Context, s *spill.Spill) error {
 	after := ""
 	for {
@@ -162,7 +165,12 @@ func (u *run) spillKept(ctx context.Context, s *spill.Spill) error {
 			return fmt.Errorf("list the orders in the views: %w", err)
 		}
 		for _, id := range ids {
-			if err := s.Add(eventstore.Record{Stream: u.Namespace.Stream(codec.Category, id)}); err != nil {
+			if len(id) > maxKey {
+				err = u.lookAndFind(ctx, []string{id})
+			} else {
+				err = s.Add(eventstore.Record{Stream: u.Namespace.Stream(codec.Category, id)})
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -172,14 +172,17 @@ func (d figureDiff) finding() Finding {
 	return f
 }
 
+// figureValue is one value of a figure, as money where the currency is one:
+// another program may have written anything.
 func figureValue(name string, n int64, currency money.Currency) (path string, value json.RawMessage) {
 	var v any = n
+	_, unknown := money.ParseCurrency(string(currency))
 	scale := currency.Decimals()
 	name, isMoney := strings.CutPrefix(name, "$")
 	if rest, ok := strings.CutPrefix(name, "millionths:"); ok {
 		name, scale = rest, money.MaxScale
 	}
-	if isMoney && n != math.MinInt64 { // which is no amount, whoever wrote it
+	if isMoney && unknown == nil && n != math.MinInt64 { // which is no amount, whoever wrote it
 		v = money.New(n, scale, currency)
 	}
 	data, err := json.Marshal(v)

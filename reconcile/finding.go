@@ -1,8 +1,11 @@
 package reconcile
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -14,8 +17,10 @@ const (
 	maxText   = 1000
 )
 
-// cut is the finding without what is too long; Detail says what was left out.
+// cut is the finding without what is too long, or no text; Detail says what was
+// left out. What another program wrote may be any bytes.
 func (f Finding) cut() Finding {
+	f.ID = cutText(f.ID, maxValue)
 	left := len(f.Fields) - maxFields
 	if left > 0 {
 		f.Fields = f.Fields[:maxFields]
@@ -26,6 +31,7 @@ func (f Finding) cut() Finding {
 	for _, c := range fields {
 		c.Path = cutText(c.Path, maxValue)
 		for _, value := range []*json.RawMessage{&c.Before, &c.After} {
+			*value = bytes.ToValidUTF8(*value, []byte(string(utf8.RuneError)))
 			if len(*value) > maxValue {
 				*value, short = quoted(cutText(string(*value), maxValue)), true
 			}
@@ -57,13 +63,26 @@ func quoted(text string) json.RawMessage {
 	return data
 }
 
-// cutText is the beginning of a text, whole characters.
+// cutText is the beginning of a text, whole characters, as oneLine makes it.
 func cutText(s string, n int) string {
 	if len(s) <= n {
-		return s
+		return oneLine(s)
 	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
+	for least := n - utf8.UTFMax; n > least && !utf8.RuneStart(s[n]); {
 		n--
 	}
-	return s[:n] + "…"
+	return oneLine(s[:n]) + "…"
+}
+
+// oneLine makes bytes that anybody wrote text that can be encoded and shown.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsControl(r):
+			return utf8.RuneError
+		}
+		return r // RuneError where it was no text
+	}, s)
 }

@@ -53,6 +53,9 @@ func decode(record eventstore.Record, ns eventstore.Namespace) (e codec.Recorded
 // read reads an order's stream. A stream that is not there, or was deleted, is
 // a history without events; damage ends one.
 func (u *run) read(ctx context.Context, id string) (history, error) {
+	if len(id) > maxKey {
+		return history{id: id}, nil
+	}
 	var records []eventstore.Record
 	var damage error
 	for record, err := range u.Store.ReadStream(ctx, u.Namespace.Stream(codec.Category, id), 0, eventstore.Forwards, 0) {

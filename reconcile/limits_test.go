@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
@@ -375,4 +378,87 @@ func TestFiguresAreCarriedOver(t *testing.T) {
 	if err != nil || !done || report.Verdict != Drift || report.Counts[Parked] != 2 || report.found() != 2 {
 		t.Fatalf("%v: %s", err, text(t, report))
 	}
+}
+
+// Rows of which no value is what docket would write are told as they are.
+func TestOddRows(t *testing.T) {
+	w := filled(t, 5)
+	c := w.other()
+	for name, odd := range map[string]string{
+		"currency":        `INSERT INTO customers VALUES ('zz', 'E"R', 1, 100, 100, 0, 0)`,
+		"no currency":     `UPDATE groupsets SET currency = char(0) WHERE id = 1`,
+		"bytes in a list": `UPDATE docs SET skus = CAST(x'ff41' AS TEXT) WHERE n = 3`,
+		"bytes as a name": `INSERT INTO customers VALUES (CAST(x'ff0a1b41' AS TEXT), 'EUR', 1, 100, 100, 0, 0)`,
+		"bytes as an id":  `INSERT INTO orders (id, revision, shape, placed, updated, total, number, words) VALUES (CAST(x'ff0a1b41' AS TEXT), 0, 1, 0, 0, 0, CAST(x'ff' AS TEXT), 0)`,
+		"a long id":       `INSERT INTO orders (id, revision, shape, placed, updated, total, number, words) VALUES (replace(hex(zeroblob(600000)), '0', 'a'), 0, 1, 0, 0, 0, 'X', 0)`,
+		"a long name":     `INSERT INTO customers VALUES (replace(hex(zeroblob(600000)), '0', 'a'), 'EUR', 1, 100, 100, 0, 0)`,
+		"a contribution":  `UPDATE docs SET contribution = CAST(json_set(contribution, '$.c', 'E"R', '$.u', char(27)) AS BLOB) WHERE n = 3`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if w.tamper(c, odd) == 0 {
+				t.Fatal("nothing changed")
+			}
+			if report := w.run(Request{}); report.Verdict != Drift || len(text(t, report)) > 2<<20 {
+				t.Fatalf("%.5000s", text(t, report))
+			} else {
+				for _, f := range report.Findings {
+					for _, s := range []string{f.ID, f.Detail, asJSON(t, f)} {
+						if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) || len(s) > 12<<10 {
+							t.Errorf("%.3000q", s)
+						}
+					}
+				}
+			}
+			if report := w.run(Request{Repair: true}); report.Repaired != report.found() {
+				t.Fatalf("%.5000s", text(t, report))
+			}
+			wantClean(t, w.run(Request{}))
+		})
+	}
+}
+
+// breaks panics when it is asked for the first time.
+type breaks struct {
+	projections.Sink
+	in string
+}
+
+func (b breaks) Inspect(ctx context.Context, want []projections.Change) ([]projections.Kept, error) {
+	if b.in == "Inspect" {
+		panic("a bug")
+	}
+	return b.Sink.Inspect(ctx, want)
+}
+
+func (b breaks) Figures(ctx context.Context, yield func(projections.Figure) error) ([]projections.Checkpoint, error) {
+	if b.in == "Figures" {
+		panic("a bug")
+	}
+	return b.Sink.Figures(ctx, yield)
+}
+
+// over has another sink in front of that of the manager.
+type over struct {
+	*projections.Manager
+	sink projections.Sink
+}
+
+func (o over) Live() (projections.Sink, int) {
+	_, generation := o.Manager.Live()
+	return o.sink, generation
+}
+
+func TestAPanicEndsTheRunOnly(t *testing.T) {
+	w := filled(t, 5)
+	for _, in := range []string{"Inspect", "Figures"} {
+		var log strings.Builder
+		w.reconciler.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		w.reconciler.Projection = over{w.manager, breaks{w.sink(), in}}
+		report := w.run(Request{})
+		if report.Verdict != Unknown || report.Compared.Complete || !strings.Contains(report.Reasons[0], "a bug") || !strings.Contains(log.String(), "limits_test.go") {
+			t.Errorf("%s: %s\n%s", in, text(t, report), &log)
+		}
+	}
+	w.reconciler.Projection = w.manager
+	wantClean(t, w.run(Request{}))
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -147,8 +148,25 @@ func (r *Reconciler) Run(ctx context.Context, id string, request Request, progre
 		return Report{}, fmt.Errorf("begin reconciliation: %w", err)
 	}
 	defer os.RemoveAll(u.dir)
-	failure := u.all(ctx)
-	return u.end(ctx, failure)
+	failure := u.guarded(func() error { return u.all(ctx) })
+	var ended Report
+	err := u.guarded(func() (err error) {
+		ended, err = u.end(ctx, failure)
+		return err
+	})
+	return ended, err
+}
+
+// guarded turns a panic into an error: no run may end the program that serves
+// beside it.
+func (u *run) guarded(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			u.Logger.Error("reconciliation panicked", "id", u.report.ID, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("a bug of docket, whose place is in the log of the process: %v", p)
+		}
+	}()
+	return do()
 }
 
 // Close lets no run begin any more, and returns when the one that runs has

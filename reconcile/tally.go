@@ -50,12 +50,17 @@ func (t *tally) folder() (*spill.Spill, error) {
 	return spill.New(dir)
 }
 
+// waits says which figures wait in files.
+func waits(key projections.FigureKey) bool {
+	return key.Of == projections.FigureCustomer && len(key.Key) <= maxKey
+}
+
 func (t *tally) close() { t.customers.Close() }
 
 // count adds an order, or with times -1 takes it off.
 func (t *tally) count(want projections.Change, times int64) (err error) {
 	eachFigure(want.Contribution, &want.Order, func(key projections.FigureKey, v values) {
-		if key.Of == projections.FigureCustomer {
+		if waits(key) {
 			err = spillCustomer(t.customers, key, values{}.plus(v, times), false)
 			return
 		}
@@ -95,7 +100,7 @@ func (d *differences) compare(key projections.FigureKey, kept, want values) {
 func (t *tally) compare(ctx context.Context, sink projections.Inspector, advance func([]projections.Checkpoint) error) (d differences, err error) {
 	kept := map[projections.FigureKey]values{}
 	lanes, err := sink.Figures(ctx, func(f projections.Figure) error {
-		if f.Of == projections.FigureCustomer {
+		if waits(f.FigureKey) {
 			return spillCustomer(t.customers, f.FigureKey, f.Values, true)
 		}
 		kept[f.FigureKey] = values(f.Values).plus(kept[f.FigureKey], 1)
