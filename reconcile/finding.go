@@ -31,7 +31,9 @@ func (f Finding) cut() Finding {
 	for _, c := range fields {
 		c.Path = cutText(c.Path, maxValue)
 		for _, value := range []*json.RawMessage{&c.Before, &c.After} {
-			*value = bytes.ToValidUTF8(*value, []byte(string(utf8.RuneError)))
+			if !utf8.Valid(*value) {
+				*value = bytes.ToValidUTF8(*value, []byte(string(utf8.RuneError)))
+			}
 			if len(*value) > maxValue {
 				*value, short = quoted(cutText(string(*value), maxValue)), true
 			}

@@ -387,12 +387,12 @@ func TestOddRows(t *testing.T) {
 	for name, odd := range map[string]string{
 		"currency":        `INSERT INTO customers VALUES ('zz', 'E"R', 1, 100, 100, 0, 0)`,
 		"no currency":     `UPDATE groupsets SET currency = char(0) WHERE id = 1`,
-		"bytes in a list": `UPDATE docs SET skus = CAST(x'ff41' AS TEXT) WHERE n = 3`,
+		"bytes in a list": `UPDATE docs SET skus = CAST(x'ff41' AS TEXT) WHERE n = (SELECT min(n) FROM docs)`,
 		"bytes as a name": `INSERT INTO customers VALUES (CAST(x'ff0a1b41' AS TEXT), 'EUR', 1, 100, 100, 0, 0)`,
 		"bytes as an id":  `INSERT INTO orders (id, revision, shape, placed, updated, total, number, words) VALUES (CAST(x'ff0a1b41' AS TEXT), 0, 1, 0, 0, 0, CAST(x'ff' AS TEXT), 0)`,
 		"a long id":       `INSERT INTO orders (id, revision, shape, placed, updated, total, number, words) VALUES (replace(hex(zeroblob(600000)), '0', 'a'), 0, 1, 0, 0, 0, 'X', 0)`,
 		"a long name":     `INSERT INTO customers VALUES (replace(hex(zeroblob(600000)), '0', 'a'), 'EUR', 1, 100, 100, 0, 0)`,
-		"a contribution":  `UPDATE docs SET contribution = CAST(json_set(contribution, '$.c', 'E"R', '$.u', char(27)) AS BLOB) WHERE n = 3`,
+		"a contribution":  `UPDATE docs SET contribution = CAST(json_set(contribution, '$.c', 'E"R', '$.u', char(27)) AS BLOB) WHERE n = (SELECT min(n) FROM docs)`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if w.tamper(c, odd) == 0 {
