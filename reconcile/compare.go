@@ -115,6 +115,9 @@ func (u *run) compareAll(ctx context.Context) (*tally, error) {
 			}
 			done += int64(len(batch))
 			u.step("comparing", done, u.report.Compared.Documents)
+			if err := u.journal.flushSome(ctx); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

@@ -132,7 +132,13 @@ func (u *run) observed(h history, o observation, want projections.Change, kept p
 	if len(h.events) == 0 {
 		u.gone[h.id] = true
 	}
-	if o.finding != nil && u.orders <= u.mostRepairs() {
+	if o.finding == nil {
+		return
+	}
+	if !kept.Same && (!kept.Found || kept.Unreadable != "" || len(contributionDiff(kept.Contribution, want.Contribution)) > 0) {
+		u.uncounted = true
+	}
+	if u.orders <= u.mostRepairs() {
 		u.touch(want, kept)
 	}
 }

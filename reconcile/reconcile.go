@@ -50,12 +50,13 @@ type Projection interface {
 	Reproject(ctx context.Context, orderID string) error
 }
 
-// Options of a Reconciler; all but Logger and Clock are needed.
+// Options of a Reconciler; all but Fold, Logger and Clock are needed.
 type Options struct {
 	Store      eventstore.Store
 	Namespace  eventstore.Namespace
 	Projection Projection
-	SpillDir   string // folder for the temporary files of a run
+	Fold       projections.Fold // of Projection; the zero value is this program's own
+	SpillDir   string           // folder for the temporary files of a run
 	Logger     *slog.Logger
 	Clock      func() time.Time
 }
@@ -100,7 +101,8 @@ type Finding struct {
 	// Fields that differ: before is what the view keeps, after what it should.
 	Fields []query.FieldChange `json:"fields,omitempty"`
 	Detail string              `json:"detail,omitempty"`
-	// Outcome of the repair: repaired, failed, or empty when none was tried.
+	// Outcome of the repair: repaired, failed, or empty when none was tried; tried
+	// while it is repaired, and for good when the run did not get to the end of it.
 	Outcome string `json:"outcome,omitempty"`
 	Error   string `json:"error,omitempty"` // why the repair failed
 }
@@ -132,6 +134,8 @@ type Report struct {
 	// Unlisted findings were counted only: so many are written down at most.
 	Unlisted int64 `json:"unlisted,omitempty"`
 	Repaired int64 `json:"repaired"`
+	// Recounted rows of figures were changed, where the figures were counted again.
+	Recounted int64 `json:"recounted,omitempty"`
 	// Reasons why the verdict is unknown, or why nothing was repaired, and what
 	// to do.
 	Reasons []string `json:"reasons,omitempty"`

@@ -6,10 +6,15 @@ import (
 	"slices"
 
 	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/view"
 )
 
-// leastLimit is the limit of repairs where 0.1 % of the orders are fewer.
-const leastLimit = 1000
+const (
+	// leastLimit is the limit of repairs where 0.1 % of the orders are fewer.
+	leastLimit = 1000
+	// repairOrders are repaired together, and then looked at again.
+	repairOrders = 128
+)
 
 // limit of entities that may differ if anything is to be repaired.
 func (u *run) limit(orders int64) int64 {
@@ -62,74 +67,201 @@ func (u *run) compareFigures(ctx context.Context, t *tally) (differences, error)
 	return d, nil
 }
 
-// repair repairs what was found, unless it is too much, and verifies it. wrong
-// are the figures that differ; t is nil when only one order was compared.
-func (u *run) repair(ctx context.Context, t *tally, wrong differences) error {
+// leastForeign orders that the log has not are a handful, whatever the rest is.
+const leastForeign = 10
+
+// refusal is why nothing is repaired; empty when something may be.
+func (u *run) refusal(wrong differences) string {
 	differ, limit := u.entities(wrong), u.limit(u.report.Compared.Streams)
+	orphans := u.report.Counts[Orphan]
 	switch {
-	case u.report.found() == 0:
-		return nil
 	case u.contradicted:
-		u.say("nothing was repaired: what the expected side says is not to be believed")
-		return nil
+		return "what the expected side says is not to be believed"
 	case differ > limit:
-		u.say(fmt.Sprintf("nothing was repaired: %d orders and figures differ, and the limit is %d. So many are not drift but a wrong view: docket projections rebuild orders makes it again; --max-repairs %d repairs them one by one", differ, limit, differ))
+		return fmt.Sprintf("the limit is %d, and %s. So many are not drift but a wrong view: docket projections rebuild orders makes it again; --max-repairs %d repairs them one by one", limit, differing(differ), differ)
+	case u.report.MaxRepairs == nil && orphans > leastForeign && 2*orphans > u.report.Compared.Documents:
+		return fmt.Sprintf("the log has none of %d of the %d orders in the views: these views seem to belong to another log or namespace (see --data and --namespace). Repairing would remove them; --max-repairs %d does", orphans, u.report.Compared.Documents, differ)
+	}
+	return ""
+}
+
+func differing(n int64) string {
+	if n == 1 {
+		return "1 order or figure differs"
+	}
+	return fmt.Sprintf("%d orders and figures differ", n)
+}
+
+// repair repairs what was found, unless it is too much, and verifies it. wrong
+// are the figures that differ; t is nil when only one order was compared: then
+// no figures are counted again.
+func (u *run) repair(ctx context.Context, t *tally, wrong differences) error {
+	if u.report.found() == 0 {
 		return nil
 	}
-	failed := map[string]error{}
-	for i, p := range u.repairs {
-		u.step("repairing", int64(i), int64(len(u.repairs)))
-		if err := u.Projection.Reproject(ctx, p.id); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			failed[p.id] = err
-		}
+	if reason := u.refusal(wrong); reason != "" {
+		u.say("nothing was repaired: " + reason)
+		return nil
 	}
-	u.step("repairing", int64(len(u.repairs)), int64(len(u.repairs)))
-	if _, err := u.sink.Recount(ctx); err != nil {
-		return fmt.Errorf("recount: %w", err)
-	}
-	if err := u.verifyOrders(ctx, failed); err != nil {
+	if err := u.repairOrders(ctx); err != nil {
 		return err
 	}
 	if t == nil {
+		if u.uncounted {
+			u.say("figures were not compared, and what the order added to them was not right: docket reconcile run compares all")
+		}
 		return nil
+	}
+	if wrong.count > 0 || u.uncounted {
+		if err := u.recount(ctx, wrong); err != nil {
+			return err
+		}
 	}
 	return u.verifyFigures(ctx, t, wrong)
 }
 
-// verifyOrders looks again at every order that was repaired.
-func (u *run) verifyOrders(ctx context.Context, failed map[string]error) error {
-	done := int64(0)
-	for some := range slices.Chunk(u.repairs, lookOrders) {
-		u.step("verifying", done, int64(len(u.repairs)))
-		ids := make([]string, len(some))
+// repairOrders projects again what differs, and looks at it again, some orders
+// at a time: what was done is written down before the next are touched.
+func (u *run) repairOrders(ctx context.Context) error {
+	done, all := int64(0), int64(len(u.repairs))
+	for some := range slices.Chunk(u.repairs, repairOrders) {
+		numbers := make([]int, len(some))
 		for i, p := range some {
-			ids[i] = p.id
+			numbers[i] = p.number
 		}
-		left, err := u.look(ctx, ids)
-		if err != nil {
+		if err := u.tried(ctx, numbers); err != nil {
 			return err
 		}
-		still := map[string]Finding{}
-		for _, f := range left {
-			still[f.ID] = f
-		}
+		failed := map[string]error{}
 		for _, p := range some {
-			f, differs := still[p.id]
-			switch err := failed[p.id]; {
-			case !differs:
-				u.outcome(p.number, "")
-			case err != nil:
-				u.outcome(p.number, err.Error())
-			default:
-				u.outcome(p.number, fmt.Sprintf("it was projected again and is still wrong (%s): the projection itself makes another document of these events than the expected side. Fix projections (Apply, Contributions or OrderWords) and raise its Version; docket then rebuilds the views", f.Class))
+			u.step("repairing", done, all)
+			if err := u.Projection.Reproject(ctx, p.id); err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				failed[p.id] = err
 			}
+			done++
 		}
-		done += int64(len(some))
+		u.step("verifying", done, all)
+		if err := u.verifyOrders(ctx, some, failed); err != nil {
+			return err
+		}
+		if err := u.journal.flush(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// recount counts the figures again, from what the orders contribute.
+func (u *run) recount(ctx context.Context, wrong differences) error {
+	numbers := make([]int, len(wrong.list))
+	for i, d := range wrong.list {
+		numbers[i] = d.number
+	}
+	if err := u.tried(ctx, numbers); err != nil {
+		return err
+	}
+	changed, err := u.sink.Recount(ctx)
+	if err != nil {
+		return fmt.Errorf("recount: %w", err)
+	}
+	u.report.Recounted = int64(changed)
+	return nil
+}
+
+// tried makes durable that these findings are repaired next; -1 is one that is
+// not listed.
+func (u *run) tried(ctx context.Context, numbers []int) error {
+	numbers = slices.DeleteFunc(numbers, func(n int) bool { return n < 0 })
+	if len(numbers) > 0 {
+		u.mu.Lock()
+		for _, n := range numbers {
+			u.report.Findings[n].Outcome = outcomeTried
+		}
+		u.journal.add(typeTried, tried{Numbers: numbers, At: u.Clock().UTC()})
+		u.mu.Unlock()
+	}
+	return u.journal.flush(ctx)
+}
+
+// verifyOrders looks again at orders that were repaired.
+func (u *run) verifyOrders(ctx context.Context, some []repair, failed map[string]error) error {
+	ids := make([]string, len(some))
+	for i, p := range some {
+		ids[i] = p.id
+	}
+	left, err := u.look(ctx, ids)
+	if err != nil {
+		return err
+	}
+	still := map[string]Finding{}
+	for _, f := range left {
+		still[f.ID] = f
+	}
+	for _, p := range some {
+		f, differs := still[p.id]
+		switch err := failed[p.id]; {
+		case !differs:
+			u.outcome(p.number, "")
+		case err != nil:
+			u.outcome(p.number, err.Error())
+		default:
+			blame, err := u.blame(ctx, p.id)
+			if err != nil {
+				return err
+			}
+			u.outcome(p.number, fmt.Sprintf("it was projected again and is still wrong (%s): %s", f.Class, blame))
+		}
+	}
+	return nil
+}
+
+const (
+	blameFold   = "the projection itself makes another document of these events than the expected side. Fix projections (Apply, Contributions or OrderWords) and raise its Version; docket then rebuilds the views"
+	blameOther  = "what is kept is not what the projection writes: something else changes it, a trigger in the view file or another program. Find and stop it, then docket projections rebuild orders"
+	blameEither = "either something else changes what is written (a trigger in the view file, another program), or the projection makes another document of these events than the expected side: then fix projections and raise its Version"
+)
+
+// blame says why an order that was projected again differs again: whether what
+// is kept is what the projection's own fold makes.
+func (u *run) blame(ctx context.Context, id string) (string, error) {
+	h, err := u.read(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	made, ok := u.projected(h)
+	if !ok {
+		return blameEither, nil
+	}
+	kept, err := u.inspect(ctx, []projections.Change{made})
+	switch {
+	case err != nil:
+		return "", err
+	case kept[0].Same:
+		return blameFold, nil
+	case kept[0].Found && kept[0].Unreadable == "" && kept[0].Document.Revision != made.Order.Revision:
+		return blameEither, nil // it goes on changing
+	}
+	return blameOther, nil
+}
+
+// projected is what the projection's own fold makes of an order.
+func (u *run) projected(h history) (c projections.Change, ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	if len(h.events) == 0 || h.bad != nil {
+		return c, false
+	}
+	var doc view.Order
+	for _, e := range h.events {
+		doc = u.Fold.Apply(doc, e)
+	}
+	return projections.Change{Order: doc, Contribution: u.Fold.Contributions(doc), Words: u.Fold.Words(doc)}, true
 }
 
 // verifyFigures compares the figures again. What differs that did not before is
@@ -161,10 +293,15 @@ func (u *run) verifyFigures(ctx context.Context, t *tally, wrong differences) er
 		}
 	}
 	u.report.Repaired += max(0, wrong.count-int64(len(wrong.list))-(left.count-int64(len(left.list))))
+	spoilt := 0
 	for _, d := range left.list {
 		if !before[d.key] {
-			u.outcome(u.find(d.finding()), why)
+			spoilt++
+			u.outcome(u.find(d.finding()), "it was right before the repair: orders whose part of the figures is wrong were counted with it")
 		}
+	}
+	if spoilt > 0 {
+		u.say(fmt.Sprintf("figures that were right before the repair are wrong after it (%d): docket projections rebuild orders makes all of them anew", spoilt))
 	}
 	return nil
 }

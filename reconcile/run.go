@@ -49,6 +49,7 @@ const (
 
 	entityOrder = "order"
 
+	outcomeTried    = "tried"
 	outcomeRepaired = "repaired"
 	outcomeFailed   = "failed"
 )
@@ -74,6 +75,15 @@ func New(o Options) *Reconciler {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	if o.Fold.Apply == nil {
+		o.Fold.Apply = projections.Apply
+	}
+	if o.Fold.Contributions == nil {
+		o.Fold.Contributions = projections.Contributions
+	}
+	if o.Fold.Words == nil {
+		o.Fold.Words = projections.OrderWords
+	}
 	return &Reconciler{Options: o, table: expected.Rows(), patience: patience}
 }
 
@@ -84,7 +94,7 @@ func NewID() string { return uuid.Must(uuid.NewV7()).String() }
 // compare.
 type run struct {
 	*Reconciler
-	journal  journal
+	journal  *journal
 	progress func(Progress)
 	dir      string // of its own, for temporary files
 	sink     projections.Sink
@@ -99,6 +109,9 @@ type run struct {
 	touched map[projections.FigureKey]bool
 	// gone are orders of the batch whose stream cannot be read any more.
 	gone map[string]bool
+	// uncounted: what an order that differs was kept to contribute was wrong, so
+	// that writing it again does not make the figures right.
+	uncounted bool
 }
 
 // repair is an order to repair; number is that of its finding, -1 when it is not
@@ -225,7 +238,7 @@ func (u *run) begin(ctx context.Context) error {
 	}
 	if err == nil {
 		_, u.report.Generation = u.Projection.Live()
-		u.journal = journal{
+		u.journal = &journal{
 			store: u.Store, stream: stream, clock: u.Clock, next: eventstore.NoStream,
 			meta: codec.Meta{CommandID: uuid.NewSHA1(uuid.NameSpaceOID, []byte(stream)), Command: "reconcile", Actor: u.report.Actor, Version: 1},
 		}
@@ -306,7 +319,7 @@ func (u *run) end(ctx context.Context, failure error) (Report, error) {
 	p.State, p.EndedAt = stateEnded, &now
 	u.journal.add(typ, ended{
 		Verdict: p.Verdict, Generation: p.Generation, Compared: p.Compared, Counts: p.Counts, Unlisted: p.Unlisted,
-		Repaired: p.Repaired, Reasons: p.Reasons, At: now,
+		Repaired: p.Repaired, Recounted: p.Recounted, Reasons: p.Reasons, At: now,
 	})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/docket-orders/docket/eventstore"
@@ -16,6 +17,7 @@ import (
 const (
 	typeStarted  = "ReconciliationStarted"
 	typeFound    = "DifferenceFound"
+	typeTried    = "RepairBegun" // of these findings: what is kept of them may change from now
 	typeRepaired = "DifferenceRepaired"
 	typeEnded    = "ReconciliationEnded"
 	typeFailed   = "ReconciliationFailed" // it ended early: the reasons say why
@@ -34,6 +36,12 @@ type found struct {
 	At time.Time `json:"at"`
 }
 
+// tried tells the numbers of the findings that are repaired next.
+type tried struct {
+	Numbers []int     `json:"numbers"`
+	At      time.Time `json:"at"`
+}
+
 // repaired tells the outcome of a finding: Number counts them from 0.
 type repaired struct {
 	Number  int       `json:"number"`
@@ -49,6 +57,7 @@ type ended struct {
 	Counts     map[Class]int64 `json:"counts"`
 	Unlisted   int64           `json:"unlisted,omitempty"`
 	Repaired   int64           `json:"repaired"`
+	Recounted  int64           `json:"recounted,omitempty"`
 	Reasons    []string        `json:"reasons,omitempty"`
 	At         time.Time       `json:"at"`
 }
@@ -56,13 +65,17 @@ type ended struct {
 // journalBytes of events go into one append.
 const journalBytes = eventstore.MaxAppendSize / 2
 
-// journal writes the stream of one run. It is used by one goroutine at a time.
+// journal writes the stream of one run. Many goroutines may add, one flushes.
 type journal struct {
 	store   eventstore.Store
 	stream  string
 	meta    codec.Meta
 	clock   func() time.Time
 	next    eventstore.Expected
+	writing []eventstore.Event // taken by flush
+	flushed time.Time
+
+	mu      sync.Mutex
 	pending []eventstore.Event
 }
 
@@ -73,22 +86,46 @@ func (j *journal) add(typ string, payload any) {
 	}
 	meta := j.meta
 	meta.RecordedAt = j.clock()
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.pending = append(j.pending, eventstore.Event{ID: uuid.New(), Type: typ, JSON: true, Data: data, Metadata: codec.EncodeMeta(meta)})
+}
+
+// Every so many events, or so often, what was found is made durable while the
+// run goes on.
+const (
+	flushEvents = 200
+	flushEvery  = 2 * time.Second
+)
+
+// flushSome flushes when there is enough to, or it waited for long enough.
+func (j *journal) flushSome(ctx context.Context) error {
+	j.mu.Lock()
+	n := len(j.pending)
+	j.mu.Unlock()
+	if n < flushEvents && (n == 0 || time.Since(j.flushed) < flushEvery) {
+		return nil
+	}
+	return j.flush(ctx)
 }
 
 // flush makes durable what was added. An append of unknown outcome is repeated
 // as it is, which is harmless.
 func (j *journal) flush(ctx context.Context) error {
 	const attempts = 6
-	for len(j.pending) > 0 {
+	j.flushed = time.Now()
+	j.mu.Lock()
+	j.writing, j.pending = append(j.writing, j.pending...), nil
+	j.mu.Unlock()
+	for len(j.writing) > 0 {
 		n := 1
-		for n < len(j.pending) && eventstore.AppendSize(j.pending[:n+1]) <= journalBytes {
+		for n < len(j.writing) && eventstore.AppendSize(j.writing[:n+1]) <= journalBytes {
 			n++
 		}
 		for attempt := 0; ; attempt++ {
-			done, err := j.store.Append(ctx, j.stream, j.next, j.pending[:n])
+			done, err := j.store.Append(ctx, j.stream, j.next, j.writing[:n])
 			if err == nil {
-				j.next, j.pending = eventstore.At(done.Revision), j.pending[n:]
+				j.next, j.writing = eventstore.At(done.Revision), j.writing[n:]
 				break
 			}
 			again := errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrOverloaded)
@@ -207,6 +244,17 @@ func (r *Report) apply(record eventstore.Record, previous *string) error {
 		}
 		r.Findings = append(r.Findings, e.Finding)
 		r.Counts[e.Class]++
+	case typeTried:
+		var e tried
+		if err := json.Unmarshal(record.Data, &e); err != nil {
+			return err
+		}
+		for _, number := range e.Numbers {
+			if number < 0 || number >= len(r.Findings) {
+				return fmt.Errorf("repair of finding %d, of %d", number, len(r.Findings))
+			}
+			r.Findings[number].Outcome = outcomeTried
+		}
 	case typeRepaired:
 		var e repaired
 		if err := json.Unmarshal(record.Data, &e); err != nil {
@@ -225,7 +273,7 @@ func (r *Report) apply(record eventstore.Record, previous *string) error {
 			return err
 		}
 		r.State, r.Verdict, r.Generation, r.Compared, r.Counts = stateEnded, e.Verdict, e.Generation, e.Compared, e.Counts
-		r.Unlisted, r.Repaired, r.Reasons, r.EndedAt = e.Unlisted, e.Repaired, e.Reasons, &e.At
+		r.Unlisted, r.Repaired, r.Recounted, r.Reasons, r.EndedAt = e.Unlisted, e.Repaired, e.Recounted, e.Reasons, &e.At
 	default:
 		return fmt.Errorf("it is a %s, which this docket does not know; run the newer docket that wrote it", record.Type)
 	}

@@ -73,7 +73,7 @@ func (w *world) project(fold projections.Fold) {
 	if err := w.manager.Started(w.Context()); err != nil {
 		w.Fatal(err)
 	}
-	w.reconciler = New(Options{Store: w.store, Namespace: ns, Projection: w.manager, SpillDir: filepath.Join(w.dir, "tmp")})
+	w.reconciler = New(Options{Store: w.store, Namespace: ns, Projection: w.manager, Fold: fold, SpillDir: filepath.Join(w.dir, "tmp")})
 }
 
 // filled is a world with the orders of the excerpt, so many generated ones, and

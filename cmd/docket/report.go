@@ -67,6 +67,9 @@ func writeReport(w io.Writer, r reconcile.Report, now time.Time) error {
 	for i, line := range comparedWords(r) {
 		fact([]string{"compared", ""}[min(i, 1)], line)
 	}
+	if r.Recounted > 0 {
+		fact("recounted", plural(r.Recounted, "row")+" of figures changed")
+	}
 	for _, reason := range r.Reasons {
 		fact("because", reason)
 	}
@@ -97,7 +100,11 @@ func verdictWords(r reconcile.Report) string {
 		}
 		return text
 	case "interrupted":
-		return "interrupted: its process ended before the run did, so it is not known whether the views are right"
+		text := "interrupted: its process ended before the run did, so it is not known whether the views are right"
+		if r.Repair {
+			text += fmt.Sprintf("; %s known to be repaired", plural(r.Repaired, "difference"))
+		}
+		return text
 	}
 	n := differences(r)
 	found := plural(n, "difference") + " found"
@@ -233,6 +240,8 @@ func writeFinding(w io.Writer, f reconcile.Finding) {
 	}
 	switch f.Outcome {
 	case "":
+	case "tried":
+		head += ": perhaps repaired, its run did not get to the end of it"
 	case "failed":
 		head += ": NOT repaired"
 		if f.Error != "" {
@@ -271,7 +280,7 @@ func writeTodo(w io.Writer, r reconcile.Report) {
 		}
 	}
 	if slices.ContainsFunc(r.Findings, func(f reconcile.Finding) bool { return f.Outcome == "failed" }) {
-		todo.row("not repaired", "where the order differs again after a repair, the projector has a bug: no repair cures it")
+		todo.row("not repaired", "what differs again after a repair is not cured by another: see its reason")
 	}
 	if len(found) == 0 || r.Verdict == reconcile.Unknown {
 		todo.row("not known", "see to the reasons above, then run it again; until then take nothing for right")

@@ -84,7 +84,7 @@ What to do next; more in docs/operating.md:
   missing       rows were deleted, or an older view file was put back: --repair; of many, docket projections rebuild orders
   content       rows were changed by hand, or the projector has a bug: --repair; what a repair does not cure is a bug
   aggregate     counters were changed by hand: --repair counts them again
-  not repaired  where the order differs again after a repair, the projector has a bug: no repair cures it
+  not repaired  what differs again after a repair is not cured by another: see its reason
 `,
 		},
 		"all repaired": {
