@@ -54,8 +54,15 @@ func (u *run) advance(ctx context.Context, t *tally, lanes []projections.Checkpo
 	if err := u.advanceParked(ctx, t, parked); err != nil {
 		return err
 	}
+	head, err := u.Store.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("read the end of the log: %w", err)
+	}
 	to := t.at
 	for _, c := range lanes {
+		if c.Lane < 0 || c.Lane >= len(to) || head.Before(c.Position) {
+			continue // another program wrote it: a finding of structure
+		}
 		if to[c.Lane].Before(c.Position) {
 			to[c.Lane] = c.Position
 		}

@@ -165,7 +165,7 @@ func (u *run) spillKept(ctx context.Context, s *spill.Spill) error {
 	for {
 		ids, err := u.sink.IDs(ctx, after, pageIDs)
 		if err != nil {
-			return fmt.Errorf("list the orders in the views: %w", err)
+			return ofViews("list the orders in the views", err)
 		}
 		for _, id := range ids {
 			if len(id) > maxKey {

@@ -219,7 +219,7 @@ func TestOneRunAtATimeAndCancelled(t *testing.T) {
 		}
 		cancel()
 	})
-	if err != nil || report.Verdict != Unknown || report.State != "ended" || report.Compared.Complete || !strings.Contains(report.Reasons[0], "cancel") {
+	if err != nil || report.Verdict != Unknown || report.State != "ended" || report.Compared.Complete || !strings.Contains(report.Reasons[0], "was stopped") {
 		t.Fatalf("%v: %s", err, text(t, report))
 	}
 	if again, err := w.reconciler.Report(t.Context(), id); err != nil || text(t, again) != text(t, report) {

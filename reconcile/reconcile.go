@@ -14,7 +14,9 @@
 // looked at again, each time at the revision that is kept, until it is healthy
 // or was seen twice to be wrong (look.go). Beside that it adds up what the
 // orders count, and compares all figures at one instant, to which events and
-// parked orders after the barrier are carried over (tally.go, advance.go).
+// parked orders after the barrier are carried over (tally.go, advance.go). What the
+// views consist of, and the rows of parked orders, are looked at as well
+// (structure.go).
 //
 // An order whose stream was deleted may be kept as its events made it, for the
 // log may still deliver them, or not be kept; anything else is an orphan. A
@@ -82,7 +84,8 @@ const (
 	Ahead     Class = "ahead"     // the view is at a revision that the log does not have
 	Content   Class = "content"   // same revision, other content
 	Aggregate Class = "aggregate" // a figure, or what an order adds to figures
-	Parked    Class = "parked"    // an event of the order could not be applied
+	Parked    Class = "parked"    // an event of the order could not be applied, or a row says so
+	Structure Class = "structure" // the store's own indexes, full text or lanes disagree with its rows or with the log
 )
 
 // Finding is one difference. It shows values, names and addresses among them, as
@@ -90,8 +93,8 @@ const (
 // views do. Long values and many fields are cut; Detail says so.
 type Finding struct {
 	Class Class `json:"class"`
-	// Entity is what differs: order, customer, product, method, sums, facet; or
-	// stray, rows that belong to no order.
+	// Entity is what differs: order, customer, product, method, sums, facet;
+	// stray, rows that belong to no order; or view, all of it.
 	Entity string `json:"entity"`
 	ID     string `json:"id"` // of the order or customer; for a figure its name in words
 	// Revision of the log, Kept that of the view; -1 where there is none; both

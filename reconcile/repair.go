@@ -103,7 +103,13 @@ func (u *run) repair(ctx context.Context, t *tally, wrong differences) error {
 		u.say("nothing was repaired: " + reason)
 		return nil
 	}
+	for _, number := range u.structural {
+		u.outcome(number, "no repair of orders cures it: docket projections rebuild orders makes the views anew")
+	}
 	if err := u.repairOrders(ctx); err != nil {
+		return err
+	}
+	if err := u.repairRows(ctx); err != nil {
 		return err
 	}
 	if t == nil {
@@ -112,7 +118,10 @@ func (u *run) repair(ctx context.Context, t *tally, wrong differences) error {
 		}
 		return nil
 	}
-	if wrong.count > 0 || u.uncounted {
+	switch recount := wrong.count > 0 || u.uncounted; {
+	case recount && u.unsound:
+		u.say("figures were not counted again, for the store's own structures disagree: docket projections rebuild orders makes all of it anew")
+	case recount:
 		if err := u.recount(ctx, wrong); err != nil {
 			return err
 		}
@@ -165,7 +174,7 @@ func (u *run) recount(ctx context.Context, wrong differences) error {
 	}
 	changed, err := u.sink.Recount(ctx)
 	if err != nil {
-		return fmt.Errorf("recount: %w", err)
+		return ofViews("recount", err)
 	}
 	u.report.Recounted = int64(changed)
 	return nil
@@ -272,7 +281,10 @@ func (u *run) verifyFigures(ctx context.Context, t *tally, wrong differences) er
 	if err != nil {
 		return err
 	}
-	const why = "it was counted again and is still wrong: orders that could not be repaired add to it, or the projection counts them in another way than the expected side"
+	why := "it was counted again and is still wrong: orders that could not be repaired add to it, or the projection counts them in another way than the expected side"
+	if u.unsound {
+		why = "it was not counted again: see the findings of class structure"
+	}
 	if left.unsteady {
 		for _, d := range wrong.list {
 			u.outcome(d.number, "it was counted again, but could not be compared again: too much moved")

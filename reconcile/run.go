@@ -112,6 +112,11 @@ type run struct {
 	// uncounted: what an order that differs was kept to contribute was wrong, so
 	// that writing it again does not make the figures right.
 	uncounted bool
+	// structural are the numbers of findings of structure. unsound: the store
+	// itself named some of them, so that nothing can be counted with it.
+	structural []int
+	unsound    bool
+	rows       []repair // of parked orders, which somebody else wrote
 }
 
 // repair is an order to repair; number is that of its finding, -1 when it is not
@@ -268,10 +273,23 @@ func (u *run) all(ctx context.Context) error {
 	if u.report.OrderID != "" {
 		err = u.compareOrder(ctx, u.report.OrderID)
 	} else {
+		looking, stop := context.WithCancel(ctx)
+		sound := u.sound(looking)
 		t, err = u.compareAll(ctx)
 		if t != nil {
 			defer t.close()
 		}
+		if err != nil {
+			stop()
+		}
+		s := <-sound
+		stop()
+		if err == nil {
+			err = u.compareStructure(ctx, s)
+		}
+	}
+	if err == nil {
+		err = u.compareParked(ctx, u.report.OrderID)
 	}
 	if err != nil {
 		return err
@@ -291,7 +309,7 @@ func (u *run) all(ctx context.Context) error {
 		}
 	}
 	if _, now := u.Projection.Live(); now != u.report.Generation {
-		u.doubt(fmt.Sprintf("the views were switched from generation %d to %d meanwhile: run again", u.report.Generation, now))
+		u.doubt(rebuilt)
 	}
 	return nil
 }
@@ -302,7 +320,7 @@ func (u *run) end(ctx context.Context, failure error) (Report, error) {
 	typ := typeEnded
 	if failure != nil {
 		typ = typeFailed
-		u.doubt("the run ended early: " + failure.Error())
+		u.doubt(u.early(failure))
 		u.Logger.Error("reconciliation ended early", "id", u.report.ID, "error", failure)
 	}
 	p := &u.report
@@ -328,6 +346,37 @@ func (u *run) end(ctx context.Context, failure error) (Report, error) {
 	}
 	u.Logger.Info("reconciliation ended", "id", p.ID, "verdict", p.Verdict, "findings", p.found(), "repaired", p.Repaired)
 	return *p, nil
+}
+
+const rebuilt = "the views were rebuilt meanwhile: run again"
+
+// viewsError is a failure of the views' store.
+type viewsError struct{ error }
+
+func (e viewsError) Unwrap() error { return e.error }
+
+func ofViews(attempt string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return viewsError{fmt.Errorf("%s: %w", attempt, err)}
+}
+
+// early says why a run ended early, and what to do.
+func (u *run) early(failure error) string {
+	_, now := u.Projection.Live()
+	var ofViews viewsError
+	switch {
+	case errors.Is(failure, context.Canceled):
+		return "it was stopped before its end"
+	case errors.Is(failure, projections.ErrClosed) && now != 0 && now != u.report.Generation:
+		return rebuilt
+	case errors.Is(failure, projections.ErrClosed):
+		return "the views were closed before its end"
+	case errors.As(failure, &ofViews):
+		return "the views cannot be used; when it happens again the view file is damaged: docket projections rebuild orders. It said: " + failure.Error()
+	}
+	return "the run ended early: " + failure.Error()
 }
 
 func (r *Report) found() (n int64) {
@@ -404,7 +453,7 @@ func (u *run) caughtUp(ctx context.Context) error {
 		}
 		now, err := sink.Checkpoints(ctx)
 		if err != nil {
-			return fmt.Errorf("wait for the views: %w", err)
+			return ofViews("wait for the views", err)
 		}
 		if slices.Equal(before, now) {
 			return fmt.Errorf("the views did not move for %s while the log is ahead of them: docket projections list says why", u.patience)
@@ -433,7 +482,7 @@ func (u *run) inspect(ctx context.Context, want []projections.Change) ([]project
 	}
 	kept, err := u.sink.Inspect(ctx, want)
 	if err != nil {
-		return nil, fmt.Errorf("inspect the views: %w", err)
+		return nil, ofViews("inspect the views", err)
 	}
 	return kept, nil
 }

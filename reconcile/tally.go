@@ -99,15 +99,20 @@ func (d *differences) compare(key projections.FigureKey, kept, want values) {
 // the tally to the lanes' checkpoints, which are of the same instant.
 func (t *tally) compare(ctx context.Context, sink projections.Inspector, advance func([]projections.Checkpoint) error) (d differences, err error) {
 	kept := map[projections.FigureKey]values{}
+	var full error // the temporary files take no more
 	lanes, err := sink.Figures(ctx, func(f projections.Figure) error {
 		if waits(f.FigureKey) {
-			return spillCustomer(t.customers, f.FigureKey, f.Values, true)
+			full = spillCustomer(t.customers, f.FigureKey, f.Values, true)
+			return full
 		}
 		kept[f.FigureKey] = values(f.Values).plus(kept[f.FigureKey], 1)
 		return nil
 	})
+	if full != nil {
+		return d, full
+	}
 	if err != nil {
-		return d, fmt.Errorf("read figures: %w", err)
+		return d, ofViews("read figures", err)
 	}
 	if err := advance(lanes); err != nil {
 		return d, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type world struct {
 	orders     *command.Orders
 	manager    *projections.Manager
 	reconciler *Reconciler
+	stop       func() error // the views
 }
 
 // newWorld starts the views on an empty log.
@@ -64,9 +66,13 @@ func (w *world) project(fold projections.Fold) {
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- w.manager.Run(ctx) }()
-	w.Cleanup(func() {
+	w.stop = sync.OnceValue(func() error {
 		stop()
-		if err := <-ran; err != nil {
+		return <-ran
+	})
+	ended := w.stop
+	w.Cleanup(func() {
+		if err := ended(); err != nil {
 			w.Error(err)
 		}
 	})
@@ -74,6 +80,16 @@ func (w *world) project(fold projections.Fold) {
 		w.Fatal(err)
 	}
 	w.reconciler = New(Options{Store: w.store, Namespace: ns, Projection: w.manager, Fold: fold, SpillDir: filepath.Join(w.dir, "tmp")})
+}
+
+// restart ends the views and starts them again, over the same file.
+func (w *world) restart() error {
+	w.Helper()
+	if err := w.stop(); err != nil {
+		return err
+	}
+	w.project(projections.Fold{})
+	return w.manager.CaughtUp(w.Context())
 }
 
 // filled is a world with the orders of the excerpt, so many generated ones, and

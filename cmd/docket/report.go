@@ -52,6 +52,10 @@ var classes = []struct {
 		reconcile.Parked, "an event could not be applied, the order stands still in the views",
 		"docket projections parked says why; after a fix docket projections retry ID, or --repair",
 	},
+	{
+		reconcile.Structure, "the view file's own indexes, full text or lanes disagree with its rows or with the log",
+		"no repair cures it, and it may hide other differences: docket projections rebuild orders, then look at the disk",
+	},
 }
 
 const operatorsPage = "docs/operating.md"
