@@ -101,7 +101,7 @@ func (g reconciled) set(report reconcile.Report) {
 		g.verdict.WithLabelValues(string(v)).Set(is)
 	}
 	for _, class := range []reconcile.Class{
-		reconcile.Missing, reconcile.Orphan, reconcile.Stale, reconcile.Ahead, reconcile.Content, reconcile.Aggregate, reconcile.Parked,
+		reconcile.Missing, reconcile.Orphan, reconcile.Stale, reconcile.Ahead, reconcile.Content, reconcile.Aggregate, reconcile.Parked, reconcile.Structure,
 	} {
 		g.findings.WithLabelValues(string(class)).Set(float64(report.Counts[class]))
 	}

@@ -15,10 +15,10 @@ import (
 
 // ReconcileBody asks for a run.
 type ReconcileBody struct {
-	Repair  bool   `json:"repair,omitempty"`
-	OrderID string `json:"orderId,omitempty"` // only this order
+	Repair  bool    `json:"repair,omitempty"`
+	OrderID *string `json:"orderId,omitempty"` // only this order; everything when absent
 	// MaxRepairs is above how many differing entities nothing is repaired; the
-	// larger of 0.1 % of the orders and 1,000 when absent.
+	// larger of 0.1 % of the orders and 1,000 when absent. Only with repair.
 	MaxRepairs *int `json:"maxRepairs,omitempty"`
 }
 
@@ -43,20 +43,25 @@ func (s *server) startReconciliation(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if body.OrderID != "" && !order.ValidID(body.OrderID) {
-		return order.ErrID.At("/orderId")
+	request := reconcile.Request{Repair: body.Repair, MaxRepairs: body.MaxRepairs, Actor: r.who.name}
+	if body.OrderID != nil {
+		// An empty id is refused, too: it would ask for everything.
+		if request.OrderID = *body.OrderID; !order.ValidID(request.OrderID) {
+			return order.ErrID.At("/orderId")
+		}
 	}
 	if body.MaxRepairs != nil && *body.MaxRepairs < 0 {
 		return problem("invalid-body", "maxRepairs is below 0").at("/maxRepairs", "want a number from 0")
+	}
+	if body.MaxRepairs != nil && !body.Repair {
+		return problem("invalid-body", "maxRepairs bounds a repair").at("/maxRepairs", "want repair, too")
 	}
 	prefer, err := parsePrefer(r.Request, s.o.MaxWait)
 	if err != nil {
 		return err
 	}
 	id := reconcile.NewID()
-	run := s.reconcile(id, reconcile.Request{
-		Repair: body.Repair, OrderID: body.OrderID, MaxRepairs: body.MaxRepairs, Actor: r.who.name,
-	})
+	run := s.reconcile(id, request)
 	select {
 	case <-run.begun:
 	case <-run.ended:

@@ -103,7 +103,10 @@ func TestReconciliationsThatCannotBe(t *testing.T) {
 		`{"maxRepairs":1.5}`:                  {400, "invalid-body", "/maxRepairs"},
 		`{"maxRepairs":99999999999999999999}`: {400, "invalid-body", "/maxRepairs"},
 		`{"actor":"somebody else"}`:           {400, "invalid-body", "/actor"},
+		`{"maxRepairs":5}`:                    {400, "invalid-body", "/maxRepairs"},
+		`{"maxRepairs":5,"repair":false}`:     {400, "invalid-body", "/maxRepairs"},
 		`{"orderId":"no/id"}`:                 {422, "id-invalid", "/orderId"},
+		`{"orderId":"","repair":true}`:        {422, "id-invalid", "/orderId"},
 		`[]`:                                  {400, "invalid-body", ""},
 		`{`:                                   {400, "invalid-body", ""},
 	} {

@@ -101,7 +101,10 @@ func (c *reconcileRun) run(p *program, docket *connection) (report reconcile.Rep
 			err = interrupted(docket, report.ID)
 		}
 	}()
-	request := httpapi.ReconcileBody{Repair: c.Repair, OrderID: string(c.Order), MaxRepairs: c.MaxRepairs}
+	request := httpapi.ReconcileBody{Repair: c.Repair, MaxRepairs: c.MaxRepairs}
+	if c.Order != "" {
+		request.OrderID = (*string)(&c.Order)
+	}
 	body, err = docket.ask(p.ctx, http.MethodPost, "/v1/reconciliations", request, &report)
 	if err != nil {
 		return report, nil, err
