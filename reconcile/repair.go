@@ -103,13 +103,13 @@ func (u *run) repair(ctx context.Context, t *tally, wrong differences) error {
 		u.say("nothing was repaired: " + reason)
 		return nil
 	}
-	for _, number := range u.structural {
-		u.outcome(number, "no repair of orders cures it: docket projections rebuild orders makes the views anew")
-	}
 	if err := u.repairOrders(ctx); err != nil {
 		return err
 	}
 	if err := u.repairRows(ctx); err != nil {
+		return err
+	}
+	if err := u.verifyStructure(ctx); err != nil {
 		return err
 	}
 	if t == nil {

@@ -112,11 +112,11 @@ type run struct {
 	// uncounted: what an order that differs was kept to contribute was wrong, so
 	// that writing it again does not make the figures right.
 	uncounted bool
-	// structural are the numbers of findings of structure. unsound: the store
-	// itself named some of them, so that nothing can be counted with it.
-	structural []int
-	unsound    bool
-	rows       []repair // of parked orders, which somebody else wrote
+	// unsoundness are the numbers of the findings that the store itself named;
+	// while unsound, nothing can be counted with it.
+	unsoundness, foreignLanes []int
+	unsound                   bool
+	rows                      []repair // of parked orders, which somebody else wrote
 }
 
 // repair is an order to repair; number is that of its finding, -1 when it is not

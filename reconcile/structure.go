@@ -48,11 +48,44 @@ func (u *run) compareStructure(ctx context.Context, s soundness) error {
 	if err != nil {
 		return err
 	}
-	for _, detail := range append(s.wrong, lanes...) {
-		u.structural = append(u.structural, u.find(Finding{
-			Class: Structure, Entity: entityView, ID: fmt.Sprintf("orders, generation %d", u.report.Generation), Detail: detail,
-		}))
+	find := func(detail string) int {
+		return u.find(Finding{Class: Structure, Entity: entityView, ID: fmt.Sprintf("orders, generation %d", u.report.Generation), Detail: detail})
 	}
+	for _, detail := range s.wrong {
+		u.unsoundness = append(u.unsoundness, find(detail))
+	}
+	for _, detail := range lanes {
+		u.foreignLanes = append(u.foreignLanes, find(detail))
+	}
+	return nil
+}
+
+// verifyStructure looks again once orders are repaired: rows that spoilt the
+// structures may be gone with them. What is left only a rebuild cures.
+func (u *run) verifyStructure(ctx context.Context) error {
+	if len(u.unsoundness)+len(u.foreignLanes) == 0 {
+		return nil
+	}
+	wrong, err := u.sink.Sound(ctx)
+	if err != nil {
+		return ofViews("look whether the views are sound", err)
+	}
+	lanes, err := u.lanes(ctx)
+	if err != nil {
+		return err
+	}
+	u.unsound = len(wrong) > 0
+	outcome := func(numbers []int, left []string) {
+		problem := ""
+		if len(left) > 0 {
+			problem = "no repair of orders cures it: docket projections rebuild orders makes the views anew"
+		}
+		for _, number := range numbers {
+			u.outcome(number, problem)
+		}
+	}
+	outcome(u.unsoundness, wrong)
+	outcome(u.foreignLanes, lanes)
 	return nil
 }
 
