@@ -124,6 +124,9 @@ var (
 	ErrLaneLost = errors.New("lane belongs to another owner")
 	// ErrRefused: the store will not have this document, now or later.
 	ErrRefused = errors.New("document is refused")
+	// ErrDamaged: the generation cannot be used as it is, now or later; a
+	// rebuild makes another.
+	ErrDamaged = errors.New("the views are damaged: docket projections rebuild orders makes them again")
 )
 
 // Contribution is what one document adds to everything that is counted.

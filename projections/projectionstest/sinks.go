@@ -354,6 +354,7 @@ func closing(t *testing.T, open Open) {
 			return f.Replace(f.ctx, docs[0].ID, &change)
 		},
 		"Recount": func() error { _, err := f.Recount(f.ctx); return err },
+		"Sound":   func() error { _, err := f.Sound(f.ctx); return err },
 		"Parked":  func() error { _, err := f.Parked(f.ctx); return err },
 		"Refresh": func() error { return f.Refresh(f.ctx) },
 		"Order":   func() error { _, _, err := f.Order(f.ctx, docs[0].ID); return err },

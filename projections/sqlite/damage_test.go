@@ -1,7 +1,10 @@
 package sqlite_test
 
 import (
+	"encoding/binary"
+	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 	"github.com/docket-orders/docket/projections/projectionstest"
 	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
+	"github.com/ncruces/go-sqlite3"
 )
 
 // healthy is what a sink shows when nothing is wrong.
@@ -140,6 +144,14 @@ func TestForeignDamage(t *testing.T) {
 		{"an orphan", `INSERT INTO orders (n, id, revision, shape, placed, updated, total, number, words) VALUES (7777, 'orphan', 1, 1, 0, 0, 0, '', 0)`, "", "stray"},
 		{"a whole orphan", `INSERT INTO orders SELECT 7777, 'orphan', revision, shape, placed, updated, delivered, total, number, customer, words FROM orders WHERE id = 'o0';
 			INSERT INTO docs SELECT 7777, contribution, skus, document FROM docs WHERE n = ` + o0, "", "stray"},
+
+		{"an order without id", `INSERT INTO orders SELECT 7777, '', revision, shape, placed, updated, delivered, total, number, customer, words FROM orders WHERE id = 'o0';
+			INSERT INTO docs SELECT 7777, contribution, skus, document FROM docs WHERE n = ` + o0, "", "stray"},
+		{"an order twice", `DROP INDEX by_id; INSERT INTO orders SELECT 7777, id, revision, shape, placed, updated, delivered, total, number, customer, words FROM orders WHERE id = 'o0';
+			INSERT INTO docs SELECT 7777, contribution, skus, document FROM docs WHERE n = ` + o0, "id: there is another row", "stray"},
+		{"an order twice, before it", `DROP INDEX by_id; INSERT INTO orders SELECT -7, id, revision, shape, placed, updated, delivered, total, number, customer, words FROM orders WHERE id = 'o0'`, "there is no document", "stray"},
+		{"an id that is no text", `UPDATE orders SET id = CAST(x'6fff00' AS TEXT) WHERE id = 'o0'`, "missing", ""},
+		{"bytes that are no text", `UPDATE docs SET skus = CAST(x'ff' AS TEXT) WHERE n = ` + o0 + `; INSERT INTO skus VALUES (CAST(x'ff00' AS TEXT), ` + o0 + `)`, "skus: \uFFFD, not ", ""},
 
 		{"docs row deleted", `DELETE FROM docs WHERE n = ` + o0, "there is no document", ""},
 		{"docs.n", `UPDATE docs SET n = 7777 WHERE n = ` + o0, "there is no document", "stray"},
@@ -365,4 +377,212 @@ func (h *healthy) write(t *testing.T) (results []projections.Result) {
 	}
 	h.figures = projectionstest.Figures(slices.Collect(maps.Values(h.changes)))
 	return results
+}
+
+// TestUnsound: what no look at an order shows is told by Sound.
+func TestUnsound(t *testing.T) {
+	const leaf = ` WHERE id = (SELECT max(id) FROM fts_data WHERE id < 1 << 40)`
+	for name, c := range map[string]struct{ sql, says string }{
+		"text index emptied":        {`DELETE FROM fts_idx`, "full text: searches do not come to the words"},
+		"text index leads astray":   {`UPDATE fts_idx SET pgno = pgno + 2`, "full text: "},
+		"text noted as gone":        {`DELETE FROM fts_docsize`, "full text: "},
+		"text noted wrongly":        {`UPDATE fts_docsize SET sz = x'05' WHERE id = 3`, "full text: 1 rows"},
+		"words added":               {`INSERT INTO fts (rowid, words) VALUES (3, 'zz001 zz002')`, "full text: 1 rows"},
+		"words of a row not there":  {`INSERT INTO fts (rowid, words) VALUES (464, 'zz001'); DELETE FROM fts_docsize WHERE id = 464`, "full text: 1 rows"},
+		"text without a structure":  {`UPDATE fts_data SET block = zeroblob(10) WHERE id = 10`, "full text: "},
+		"page of the text cut":      {`UPDATE fts_data SET block = substr(block, 1, 30)` + leaf, "full text: "},
+		"index dropped":             {`DROP INDEX by_placed`, "indexes: by_placed is not there"},
+		"another index of the name": {`DROP INDEX by_total; CREATE INDEX by_total ON orders (id, total)`, "indexes: by_total is another"},
+		"order twice":               {`DROP INDEX by_id; INSERT INTO orders SELECT 7777, id, revision, shape, placed, updated, delivered, total, number, customer, words FROM orders WHERE n = 1`, `ids: 2 orders have the id "o0"`},
+		"order without id":          {`UPDATE orders SET id = '' WHERE n = 1`, `ids: 1 orders have the id ""`},
+		"no lanes":                  {`DELETE FROM checkpoints`, "checkpoints: lane 63 is not there"},
+		"one lane less":             {`DELETE FROM checkpoints WHERE lane = 7`, "checkpoints: lane 7 is not there"},
+		"lane 99":                   {`INSERT INTO checkpoints (lane) VALUES (99)`, "checkpoints: there is no lane 99"},
+		"lane -1":                   {`UPDATE checkpoints SET lane = -1 WHERE lane = 0`, "checkpoints: there is no lane -1"},
+		"position":                  {`UPDATE checkpoints SET position = 'X' WHERE lane = 5`, "checkpoints: lane 5: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			h := healthySink(t, openIn(t, dir), projectionstest.Documents(54, 300))
+			if wrong, err := h.sink.Sound(t.Context()); err != nil || len(wrong) > 0 {
+				t.Fatalf("before: %q, %v", wrong, err)
+			}
+			change(t, dir, c.sql)
+			wrong, err := h.sink.Sound(t.Context())
+			if err != nil || !slices.ContainsFunc(wrong, func(s string) bool { return strings.HasPrefix(s, c.says) }) {
+				t.Errorf("%q, %v; want %q", wrong, err, c.says)
+			}
+			if lanes, err := h.sink.Checkpoints(t.Context()); err != nil {
+				t.Errorf("%d checkpoints: %v", len(lanes), err)
+			}
+		})
+	}
+}
+
+// TestFlippedBit: one bit of an index, in the file, is told.
+func TestFlippedBit(t *testing.T) {
+	for _, index := range []string{"by_id", "by_placed", "by_updated", "by_total", "by_number", "by_delivered", "by_customer", "by_shape", "skus_of"} {
+		t.Run(index, func(t *testing.T) {
+			dir := t.TempDir()
+			sink := openIn(t, dir)
+			healthySink(t, sink, projectionstest.Documents(55, 300))
+			if err := sink.Close(); err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.ReadFile(fileIn(dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			page := rootPage(t, dir, index)
+			for file[page*8192] != 10 { // down to a leaf, along the last child
+				page = int(binary.BigEndian.Uint32(file[page*8192+8:])) - 1
+			}
+			cell := page*8192 + int(binary.BigEndian.Uint16(file[page*8192+8:]))
+			size, header := int(file[cell]), int(file[cell+1])
+			if size > 127 || header > 127 {
+				t.Fatalf("a cell of %d bytes, %d of them header", size, header)
+			}
+			file[cell+size] ^= 1 // the last bit of the row's number
+			if err := os.WriteFile(fileIn(dir), file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			wrong, err := openIn(t, dir).Sound(t.Context())
+			if err != nil || !strings.Contains(strings.Join(wrong, "\n"), index) {
+				t.Errorf("%q, %v", wrong, err)
+			}
+		})
+	}
+}
+
+// rootPage of an index, from 0.
+func rootPage(t *testing.T, dir, index string) (page int) {
+	t.Helper()
+	conn, err := sqlite3.Open(fileIn(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	stmt, _, err := conn.Prepare(`SELECT rootpage FROM sqlite_schema WHERE name = '` + index + `'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stmt.Close()
+	if !stmt.Step() {
+		t.Fatal(stmt.Err())
+	}
+	return stmt.ColumnInt(0) - 1
+}
+
+// TestDroppedIndexes are there again after the next start.
+func TestDroppedIndexes(t *testing.T) {
+	dir := t.TempDir()
+	sink := openIn(t, dir)
+	healthySink(t, sink, projectionstest.Documents(56, 30))
+	if err := sink.Close(); err != nil {
+		t.Fatal(err)
+	}
+	change(t, dir, `DROP INDEX by_id; DROP INDEX by_placed; DROP INDEX by_customer; DROP INDEX skus_of`)
+	sink = openIn(t, dir)
+	if wrong, err := sink.Sound(t.Context()); err != nil || len(wrong) > 0 {
+		t.Errorf("%q, %v", wrong, err)
+	}
+	page, err := sink.CustomerOrders(t.Context(), "c1", 10, nil)
+	if err != nil || len(page.Items) == 0 {
+		t.Errorf("%d orders of the customer, %v", len(page.Items), err)
+	}
+}
+
+// TestTextThatCannotBeRemoved: every look, at one order or at all, says the same
+// as a search: wrong as long as it finds old words, and right after Replace.
+// That some words are left is told until the views are made again.
+func TestTextThatCannotBeRemoved(t *testing.T) {
+	words := func(h *healthy) []string { return strings.Fields(h.changes["o0"].Words) }
+	for name, damage := range map[string]func(h *healthy) string{
+		"as many words added": func(h *healthy) string {
+			return `INSERT INTO fts (rowid, words) VALUES (1, 'zz` + strings.Join(words(h), "zz zz") + `')`
+		},
+		"the same words again": func(h *healthy) string {
+			return `INSERT INTO fts (rowid, words) VALUES (1, '` + strings.Join(words(h), " ") + `'); DELETE FROM fts_docsize WHERE id = 1`
+		},
+		"notes deleted": func(*healthy) string { return `DELETE FROM fts_docsize` },
+	} {
+		for _, orders := range []int{1, 60} { // the repaired one is the last one, or not
+			for _, all := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %d, all %v", name, orders, all), func(t *testing.T) {
+					dir := t.TempDir()
+					docs := projectionstest.Documents(57, orders)
+					docs[0].Tags = []string{"before"}
+					h := healthySink(t, openIn(t, dir), docs)
+					h.look(t, "o0", all)
+					change(t, dir, damage(h))
+					for round := range 3 {
+						doc := h.changes["o0"].Order
+						doc.Tags, doc.Revision = []string{fmt.Sprint("after", round)}, doc.Revision+1
+						next := projectionstest.ChangeTo(doc, doc.Revision)
+						var err error
+						if round == 1 {
+							err = h.sink.Replace(t.Context(), "o0", &next)
+						} else {
+							_, err = h.sink.Write(t.Context(), projections.Batch{Changes: []projections.Change{next}})
+						}
+						if err != nil {
+							t.Fatal(err)
+						}
+						h.changes["o0"] = next
+						page, err := h.sink.Orders(t.Context(), query.Question{Words: []string{"before"}, Sort: query.Sort{By: query.ByPlacedAt}, Limit: 10})
+						if found := len(page.Items) > 0; err != nil || found != (round == 0) {
+							t.Fatalf("round %d: %d orders are found, %v", round, len(page.Items), err)
+						}
+						if same := h.look(t, "o0", all && name != "notes deleted"); same != (round > 0) {
+							t.Errorf("round %d: same is %v", round, same)
+						}
+						if wrong, err := h.sink.Sound(t.Context()); err != nil || len(wrong) == 0 {
+							t.Errorf("round %d: %q, %v", round, wrong, err)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestTextNotedWrongly is cured by Replace, and every look sees both.
+func TestTextNotedWrongly(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		dir := t.TempDir()
+		h := healthySink(t, openIn(t, dir), projectionstest.Documents(58, 60))
+		h.look(t, "o0", true)
+		change(t, dir, `UPDATE fts_docsize SET sz = x'05' WHERE id = 1`)
+		if h.look(t, "o0", all) {
+			t.Errorf("all %v: the same", all)
+		}
+		c := h.changes["o0"]
+		if err := h.sink.Replace(t.Context(), "o0", &c); err != nil {
+			t.Fatal(err)
+		}
+		if !h.look(t, "o0", all) {
+			t.Errorf("all %v: not the same after Replace", all)
+		}
+		if wrong, err := h.sink.Sound(t.Context()); err != nil || len(wrong) > 0 {
+			t.Errorf("%q, %v", wrong, err)
+		}
+	}
+}
+
+// look inspects an order, alone or among all.
+func (h *healthy) look(t *testing.T, id string, all bool) (same bool) {
+	t.Helper()
+	changes := []projections.Change{h.changes[id]}
+	if all {
+		for other, c := range h.changes {
+			if other != id {
+				changes = append(changes, c)
+			}
+		}
+	}
+	kept, err := h.sink.Inspect(t.Context(), changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kept[0].Same
 }

@@ -14,10 +14,10 @@
 // the log, and the errors say so. What another program changed is shown by
 // Inspect and Figures, and put right by Replace and Recount; until then it is
 // answered, except that a single document that cannot be read counts as absent,
-// so that the log answers and the next event writes it anew. Not looked at are
-// the tables meta, parked and checkpoints, and the indexes that SQLite keeps
-// itself. The runner writes, through projections.Sink; the query service asks,
-// through query.Views; reconciliation inspects.
+// so that the log answers and the next event writes it anew. What hides from
+// them because an index or the full text leads astray is told by Sound, and
+// cured by a rebuild. The runner writes, through projections.Sink; the query
+// service asks, through query.Views; reconciliation inspects.
 //
 // Layout. orders has one narrow row per document, with what lists sort and
 // filter by; docs has the document itself (JSON) beside what it contributes to

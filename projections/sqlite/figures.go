@@ -39,6 +39,7 @@ type figureWalk struct {
 }
 
 func (w figureWalk) give(key projections.FigureKey, values ...int64) error {
+	key.Key, key.Day, key.Currency = clean(key.Key), clean(key.Day), money.Currency(clean(string(key.Currency)))
 	f := projections.Figure{FigureKey: key}
 	if copy(f.Values[:], values); f.Values == [8]int64{} {
 		return nil

@@ -17,7 +17,7 @@ import (
 )
 
 // Inspect implements projections.Inspector. All answers are of one instant, but
-// for the full text, of which it may be a little older: see textCheck.
+// for what another program writes to the full text meanwhile: see textCheck.
 //
 // What is compared is bytes and columns; only where they differ is anything
 // decoded. A document in other bytes that is equal as JSON is the same.
@@ -27,7 +27,7 @@ func (s *Store) Inspect(ctx context.Context, want []projections.Change) ([]proje
 		all[k].encode(&want[k])
 	}
 	out := make([]projections.Kept, len(want))
-	version, err := s.foreignVersion(ctx)
+	at, err := s.now(ctx)
 	if err == nil {
 		err = s.read(ctx, func(c *conn) error {
 			shapes, texts := map[shape]int64{}, make([]textOf, len(all))
@@ -38,7 +38,7 @@ func (s *Store) Inspect(ctx context.Context, want []projections.Change) ([]proje
 				}
 				texts[k] = textOf{i.found, i.n, i.want.words}
 			}
-			wrong, err := s.text.wrong(c, version, texts)
+			wrong, err := s.text.wrong(c, at, s.written.Load(), texts)
 			if err != nil {
 				return fmt.Errorf("full text: %w", err)
 			}
@@ -59,8 +59,12 @@ func (s *Store) Inspect(ctx context.Context, want []projections.Change) ([]proje
 
 // IDs implements projections.Inspector.
 func (s *Store) IDs(ctx context.Context, after string, limit int) (ids []string, err error) {
+	from := `>`
+	if after == "" {
+		from = `>=`
+	}
 	err = s.read(ctx, func(c *conn) error {
-		return c.each(`SELECT id FROM orders WHERE id > ?1 OR ?1 = '' ORDER BY id LIMIT ?2`, []any{after, limit}, func(r *sqlite3.Stmt) error {
+		return c.each(`SELECT id FROM orders WHERE id `+from+` ? ORDER BY id LIMIT ?`, []any{after, limit}, func(r *sqlite3.Stmt) error {
 			ids = append(ids, r.ColumnText(0))
 			return nil
 		})
@@ -112,12 +116,17 @@ func (i *inspection) kept(change *projections.Change) projections.Kept {
 	}
 	i.read(i.document, i.want.document, &k.Document, "document")
 	i.read(i.contribution, i.want.contribution, &k.Contribution, "contribution")
-	k.Unreadable, k.NoDocument = strings.Join(i.problems, "; "), i.torn
+	k.Unreadable, k.NoDocument = clean(strings.Join(i.problems, "; ")), i.torn
 	if k.Document.Revision == change.Order.Revision {
-		k.Rows = i.rows
+		for _, row := range i.rows {
+			k.Rows = append(k.Rows, clean(row))
+		}
 	}
 	return k
 }
+
+// clean is text that JSON can carry: another program may have left other bytes.
+func clean(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // compared names the columns that columns compares, in the order it asks for
 // them.
@@ -130,6 +139,10 @@ func (i *inspection) columns(c *conn) error {
 	return c.each(`SELECT o.revision, o.placed, o.updated, o.delivered, o.total, o.number, o.customer, o.words, d.skus,
 			o.n, o.shape, d.contribution, d.document
 		FROM orders o LEFT JOIN docs d ON d.n = o.n WHERE o.id = ?`, []any{w.id}, func(r *sqlite3.Stmt) error {
+		if i.found { // the unique index was dropped
+			i.rows = append(i.rows, "id: there is another row of the order")
+			return nil
+		}
 		i.found, i.n, i.shape = true, r.ColumnInt64(9), r.ColumnInt64(10)
 		for column, want := range want {
 			if kept := value(r, column); kept != want {

@@ -43,24 +43,26 @@ func (s *Store) Replace(ctx context.Context, orderID string, change *projections
 	}), "replace order %s", orderID)
 }
 
-// remove takes an order out of everything.
+// remove takes an order out of everything, be its id there more than once. What
+// is written next gets another n: words of the old one that FTS5 can no longer
+// remove are then of no order.
 func (w *writing) remove(orderID string) error {
-	var n int64
-	found := false
+	var rows []int64
 	err := w.each(`SELECT o.n, o.shape, d.contribution FROM orders o LEFT JOIN docs d ON d.n = o.n WHERE o.id = ?`, []any{orderID}, func(r *sqlite3.Stmt) error {
-		found, n = true, r.ColumnInt64(0)
+		rows = append(rows, r.ColumnInt64(0))
 		w.deltas.orders(r.ColumnInt64(1), -1)
 		w.takeOff(r.ColumnRawBlob(2))
 		return nil
 	})
-	if err != nil || !found {
-		return err
+	for _, n := range rows {
+		w.used = max(w.used, n)
+		err = errors.Join(err,
+			w.exec(`DELETE FROM orders WHERE n = ?`, n),
+			w.exec(`DELETE FROM docs WHERE n = ?`, n),
+			w.exec(`DELETE FROM skus WHERE n = ?`, n),
+			w.exec(`DELETE FROM fts WHERE rowid = ?`, n))
 	}
-	return errors.Join(
-		w.exec(`DELETE FROM orders WHERE n = ?`, n),
-		w.exec(`DELETE FROM docs WHERE n = ?`, n),
-		w.exec(`DELETE FROM skus WHERE n = ?`, n),
-		w.exec(`DELETE FROM fts WHERE rowid = ?`, n))
+	return err
 }
 
 // Recount implements projections.Inspector, in one transaction. Contributions

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/docket-orders/docket/projections"
@@ -16,13 +17,30 @@ import (
 // changes when another docket could misread the file.
 const formatVersion = 1
 
-// skusOf tells which SKUs an order is listed under. Files made by an earlier
-// docket get it when they are opened.
-const skusOf = `CREATE INDEX IF NOT EXISTS skus_of ON skus (n, sku);`
+// index is one that questions are answered by. Each is made when a file is
+// opened and it is not there.
+type index struct{ kind, name, on string }
 
-// schema is described in the package comment. Every sort index ends with the
-// id, which breaks ties; those of times carry the shape, which most filters
-// come down to.
+// indexes beside the tables' keys. Every sort index ends with the id, which
+// breaks ties; those of times carry the shape, which most filters come down to.
+var indexes = []index{
+	{"UNIQUE INDEX", "by_id", "orders (id)"},
+	{"INDEX", "by_placed", "orders (placed, id, shape)"},
+	{"INDEX", "by_updated", "orders (updated, id, shape)"},
+	{"INDEX", "by_total", "orders (total, id)"},
+	{"INDEX", "by_number", "orders (number, id)"},
+	{"INDEX", "by_delivered", "orders (delivered, shape)"},
+	{"INDEX", "by_customer", "orders (customer, placed, id)"},
+	{"INDEX", "by_shape", "orders (shape)"},
+	{"INDEX", "skus_of", "skus (n, sku)"}, // under which SKUs an order is listed
+}
+
+// sql makes it, under a condition; without one, it is what SQLite keeps.
+func (i index) sql(condition string) string {
+	return "CREATE " + i.kind + " " + condition + i.name + " ON " + i.on
+}
+
+// schema is described in the package comment.
 const schema = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 
@@ -39,14 +57,6 @@ CREATE TABLE orders (
 	customer  TEXT,              -- NULL for a guest
 	words     INTEGER NOT NULL   -- hash of the indexed text
 ) STRICT;
-CREATE UNIQUE INDEX by_id ON orders (id);
-CREATE INDEX by_placed    ON orders (placed, id, shape);
-CREATE INDEX by_updated   ON orders (updated, id, shape);
-CREATE INDEX by_total     ON orders (total, id);
-CREATE INDEX by_number    ON orders (number, id);
-CREATE INDEX by_delivered ON orders (delivered, shape);
-CREATE INDEX by_customer  ON orders (customer, placed, id);
-CREATE INDEX by_shape     ON orders (shape);
 
 CREATE TABLE docs (
 	n            INTEGER PRIMARY KEY,
@@ -72,7 +82,6 @@ CREATE TABLE shapes (
 ) STRICT;
 
 CREATE TABLE skus (sku TEXT, n INTEGER, PRIMARY KEY (sku, n)) STRICT, WITHOUT ROWID;
-` + skusOf + `
 
 CREATE VIRTUAL TABLE fts USING fts5 (words, content='', contentless_delete=1, detail=none, tokenize='ascii');
 
@@ -181,7 +190,7 @@ func prepareFile(conn *sqlite3.Conn, path string, generation int) error {
 	case err != nil:
 		return err
 	case version == formatVersion:
-		return errors.Join(checkGeneration(conn, path, generation), conn.Exec(skusOf))
+		return errors.Join(checkGeneration(conn, path, generation), makeIndexes(conn))
 	case version > formatVersion:
 		return fmt.Errorf("%s has layout %d, this docket knows %d: start the docket that wrote it, or a newer one", filepath.Base(path), version, formatVersion)
 	case version > 0:
@@ -192,10 +201,31 @@ func prepareFile(conn *sqlite3.Conn, path string, generation int) error {
 		return fmt.Errorf("%s is not a file of docket's views", filepath.Base(path))
 	}
 	return errors.Join(err, conn.Exec(fmt.Sprintf(`BEGIN IMMEDIATE; %s
+		%s
 		INSERT INTO meta VALUES ('generation', %d);
 		WITH RECURSIVE lanes(lane) AS (SELECT 0 UNION ALL SELECT lane+1 FROM lanes WHERE lane+1 < %d)
 		INSERT INTO checkpoints (lane) SELECT lane FROM lanes;
-		PRAGMA user_version=%d; COMMIT`, schema, generation, projections.Lanes, formatVersion)))
+		PRAGMA user_version=%d; COMMIT`, schema, allIndexes(), generation, projections.Lanes, formatVersion)))
+}
+
+func allIndexes() string {
+	var all strings.Builder
+	for _, i := range indexes {
+		all.WriteString(i.sql("") + ";\n")
+	}
+	return all.String()
+}
+
+// makeIndexes makes those that are not there: an earlier docket made fewer, and
+// another program may have dropped some. Orders that are there twice keep by_id
+// from being made; then the file is used without, and Sound says so.
+func makeIndexes(conn *sqlite3.Conn) error {
+	for _, i := range indexes {
+		if err := conn.Exec(i.sql("IF NOT EXISTS ")); err != nil && !errors.Is(err, sqlite3.CONSTRAINT) {
+			return fmt.Errorf("make index %s: %w", i.name, err)
+		}
+	}
+	return nil
 }
 
 // checkGeneration finds a file that was copied over another.
@@ -211,6 +241,18 @@ func checkGeneration(conn *sqlite3.Conn, path string, generation int) error {
 func damage(path string, err error) error {
 	if errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB) {
 		return fmt.Errorf("%s is damaged (%w): %s", filepath.Base(path), err, rebuild)
+	}
+	return err
+}
+
+// lasting marks an error of an open file that trying again does not cure: pages
+// that cannot be read, rows that contradict others, tables or columns that are
+// not there.
+func lasting(err error) error {
+	for _, code := range []sqlite3.ErrorCode{sqlite3.CORRUPT, sqlite3.NOTADB, sqlite3.CONSTRAINT, sqlite3.MISMATCH, sqlite3.ERROR} {
+		if errors.Is(err, code) {
+			return fmt.Errorf("%w (%w)", projections.ErrDamaged, err)
+		}
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
@@ -26,6 +27,7 @@ type Store struct {
 	writer  chan *conn // the only one
 	readers chan *conn // nil where none was opened yet
 	text    textCheck
+	written atomic.Int64 // writing transactions that were begun
 }
 
 func open(path string, generation int, o Options) (*Store, error) {
@@ -62,7 +64,10 @@ func (s *Store) Close() error {
 
 // write runs f in the writing transaction.
 func (s *Store) write(ctx context.Context, f func(*conn) error) error {
-	return s.with(ctx, s.writer, "BEGIN IMMEDIATE", f)
+	return s.with(ctx, s.writer, "BEGIN IMMEDIATE", func(c *conn) error {
+		s.written.Add(1) // before anybody can see what f writes
+		return f(c)
+	})
 }
 
 // read runs f in a reading transaction: everything it asks for is of one
@@ -77,6 +82,11 @@ func (s *Store) with(ctx context.Context, pool chan *conn, begin string, f func(
 	if s.closed {
 		return projections.ErrClosed
 	}
+	return s.on(ctx, pool, begin, f)
+}
+
+// on is with, for a caller that holds open.
+func (s *Store) on(ctx context.Context, pool chan *conn, begin string, f func(*conn) error) error {
 	var c *conn
 	select {
 	case c = <-pool:
@@ -97,14 +107,16 @@ func (s *Store) with(ctx context.Context, pool chan *conn, begin string, f func(
 		c = newConn(raw)
 	}
 	c.trim()
-	return damage(s.path, c.transaction(ctx, begin, func() error { return f(c) }))
+	return lasting(c.transaction(ctx, begin, func() error { return f(c) }))
 }
 
 const checkpointColumns = `lane, position, event, owner, token, beat, log, epoch`
 
-func scanCheckpoint(r *sqlite3.Stmt) (cp projections.Checkpoint, err error) {
+// scanCheckpoint reads the checkpointColumns. A position that cannot be read is
+// the start of the log: the lane is then read from there.
+func scanCheckpoint(r *sqlite3.Stmt) (cp projections.Checkpoint) {
 	cp = projections.Checkpoint{
-		Lane:  r.ColumnInt(0),
+		Lane:  int(r.ColumnInt64(0)),
 		Owner: r.ColumnText(3),
 		Token: uint64(r.ColumnInt64(4)),
 		Beat:  uint64(r.ColumnInt64(5)),
@@ -112,7 +124,10 @@ func scanCheckpoint(r *sqlite3.Stmt) (cp projections.Checkpoint, err error) {
 	}
 	copy(cp.EventID[:], r.ColumnRawBlob(2))
 	copy(cp.Log.ID[:], r.ColumnRawBlob(6))
-	return cp, cp.Position.UnmarshalText(r.ColumnRawText(1))
+	if cp.Position.UnmarshalText(r.ColumnRawText(1)) != nil {
+		cp.Position = eventstore.Start
+	}
+	return cp
 }
 
 // Checkpoints implements projections.Sink.
@@ -126,9 +141,8 @@ func (s *Store) Checkpoints(ctx context.Context) (out []projections.Checkpoint, 
 
 func (c *conn) checkpoints() (out []projections.Checkpoint, err error) {
 	err = c.each(`SELECT `+checkpointColumns+` FROM checkpoints ORDER BY lane`, nil, func(r *sqlite3.Stmt) error {
-		cp, err := scanCheckpoint(r)
-		out = append(out, cp)
-		return err
+		out = append(out, scanCheckpoint(r))
+		return nil
 	})
 	return out, err
 }
@@ -138,10 +152,10 @@ func (s *Store) Claim(ctx context.Context, lane int, owner string, token uint64)
 	err = s.write(ctx, func(c *conn) error {
 		claimed := false
 		err := c.each(`UPDATE checkpoints SET owner = ?, token = token + 1 WHERE lane = ? AND token = ? RETURNING `+checkpointColumns,
-			[]any{owner, lane, int64(token)}, func(r *sqlite3.Stmt) (err error) {
+			[]any{owner, lane, int64(token)}, func(r *sqlite3.Stmt) error {
 				claimed = true
-				cp, err = scanCheckpoint(r)
-				return err
+				cp = scanCheckpoint(r)
+				return nil
 			})
 		if err == nil && !claimed {
 			err = projections.ErrLaneLost
@@ -194,9 +208,11 @@ func (s *Store) Parked(ctx context.Context) (out []projections.Parked, err error
 	err = s.read(ctx, func(c *conn) error {
 		return c.each(`SELECT id, revision, position, reason FROM parked ORDER BY id`, nil, func(r *sqlite3.Stmt) error {
 			p := projections.Parked{OrderID: r.ColumnText(0), Revision: r.ColumnInt64(1), Reason: r.ColumnText(3)}
-			err := p.Position.UnmarshalText(r.ColumnRawText(2))
+			if p.Position.UnmarshalText(r.ColumnRawText(2)) != nil {
+				p.Position = eventstore.Start // it is shown, and nothing follows from it
+			}
 			out = append(out, p)
-			return err
+			return nil
 		})
 	})
 	return out, wrap(err, "read parked orders")

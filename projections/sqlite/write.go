@@ -194,6 +194,7 @@ type writing struct {
 	groupsets map[groupset]int64
 	deltas    deltas
 	cleared   bool
+	used      int64 // the highest n of an order that was removed
 }
 
 func newWriting(c *conn) *writing {
@@ -234,9 +235,9 @@ func (w *writing) insert(r *row, shapeID int64) error {
 	if err := w.clearAbove(); err != nil {
 		return err
 	}
-	err := w.exec(`INSERT INTO orders (id, revision, shape, placed, updated, delivered, total, number, customer, words)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		r.id, r.revision, shapeID, r.placed, r.updated, r.delivered, r.total, r.number, r.customer, r.wordsHash)
+	err := w.exec(`INSERT INTO orders (n, id, revision, shape, placed, updated, delivered, total, number, customer, words)
+		VALUES (iif(?1 = 0, NULL, max(?1, (SELECT coalesce(max(n), 0) FROM orders)) + 1), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		w.used, r.id, r.revision, shapeID, r.placed, r.updated, r.delivered, r.total, r.number, r.customer, r.wordsHash)
 	if err != nil {
 		return err
 	}
