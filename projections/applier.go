@@ -11,11 +11,16 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/view"
 )
+
+// briefTime is for how long a store that fails is asked again while somebody
+// waits.
+const briefTime = time.Second
 
 // applier brings events into one sink: it folds them into documents, writes
 // each document once, and parks the order whose event it cannot apply. One
@@ -102,6 +107,27 @@ func (a *applier) untilDone(ctx context.Context, attempt string, step func() err
 		a.problem.Store(&text)
 		if pause.failures == 0 {
 			a.logger.Warn("projection waits for a store", "error", text)
+		}
+		if err := pause.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// briefly repeats step as untilDone does, but not for long: somebody waits for
+// the answer, and behind them the events.
+func (a *applier) briefly(ctx context.Context, attempt string, step func() error) error {
+	began := time.Now()
+	for pause := (backoff{}); ; {
+		err := step()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if final(err) || errors.Is(err, ErrDamaged) || time.Since(began) > briefTime {
+			return fmt.Errorf("%s: %w", attempt, err)
 		}
 		if err := pause.wait(ctx); err != nil {
 			return err
@@ -262,21 +288,26 @@ func (a *applier) write(ctx context.Context, f folded) error {
 			break
 		}
 	}
-	a.mu.Lock()
-	for _, p := range f.batch.Park {
-		a.parked[p.OrderID] = p
-	}
-	for _, id := range f.batch.Release {
-		delete(a.parked, id)
-	}
-	a.mu.Unlock()
-	for _, p := range f.batch.Park {
-		a.logger.Error("order parked", "order", p.OrderID, "revision", p.Revision, "reason", p.Reason)
-	}
+	a.written(f.batch)
 	if a.moved != nil && len(orders) > 0 {
 		a.moved(orders)
 	}
 	return nil
+}
+
+// written takes over which orders a batch parked and released.
+func (a *applier) written(b Batch) {
+	a.mu.Lock()
+	for _, p := range b.Park {
+		a.parked[p.OrderID] = p
+	}
+	for _, id := range b.Release {
+		delete(a.parked, id)
+	}
+	a.mu.Unlock()
+	for _, p := range b.Park {
+		a.logger.Error("order parked", "order", p.OrderID, "revision", p.Revision, "reason", p.Reason)
+	}
 }
 
 // settle brings one order to the end of its stream, event by event, or to the
@@ -306,6 +337,9 @@ func (a *applier) settleOnce(ctx context.Context, id string) (*Parked, error) {
 	}
 	stream := a.namespace.Stream(codec.Category, id)
 	for r, err := range a.store.ReadStream(ctx, stream, eventstore.Revision(next), eventstore.Forwards, 0) {
+		if !exists && (errors.Is(err, eventstore.ErrDeleted) || errors.Is(err, eventstore.ErrStreamNotFound)) {
+			return nil, nil // there is nothing to apply, and nothing that could be behind
+		}
 		if errors.Is(err, eventstore.ErrCorrupt) || errors.Is(err, eventstore.ErrDeleted) || errors.Is(err, eventstore.ErrStreamNotFound) {
 			return park(eventstore.Start, err), nil
 		}
@@ -336,22 +370,25 @@ func (a *applier) settleOnce(ctx context.Context, id string) (*Parked, error) {
 }
 
 // retry tries a parked order again. It fails with ErrParked when the order
-// stays parked, and keeps the new reason.
+// stays parked, and keeps the new reason. What is parked is what the sink says:
+// another program may have parked an order there.
 func (a *applier) retry(ctx context.Context, id string) error {
-	if _, ok := a.parkedOrder(id); !ok {
-		return nil
-	}
-	p, err := a.settle(ctx, id)
-	if err != nil {
-		return err
-	}
-	if p == nil {
-		return a.write(ctx, folded{batch: Batch{Release: []string{id}}})
-	}
-	if err := a.write(ctx, folded{batch: Batch{Park: []Parked{*p}}}); err != nil {
-		return err
-	}
-	return fmt.Errorf("%w: event %d: %s", ErrParked, p.Revision, p.Reason)
+	var parked *Parked
+	err := a.briefly(ctx, "settle order "+id, func() error {
+		list, err := a.sink.Parked(ctx)
+		if err != nil {
+			return err
+		}
+		_, waits := a.parkedOrder(id)
+		if !waits && !slices.ContainsFunc(list, func(p Parked) bool { return p.OrderID == id }) {
+			return nil
+		}
+		if parked, err = a.settleOnce(ctx, id); err != nil {
+			return err
+		}
+		return a.parkOrRelease(ctx, id, parked)
+	})
+	return cmp.Or(err, stays(parked))
 }
 
 // reproject makes what is kept of an order what its stream says, whatever is
@@ -361,32 +398,45 @@ func (a *applier) retry(ctx context.Context, id string) error {
 func (a *applier) reproject(ctx context.Context, id string) error {
 	var parked *Parked
 	var unreadable error // by the log: the view may know more, and is left as it is
-	err := a.untilDone(ctx, "reproject order "+id, func() (err error) {
+	err := a.briefly(ctx, "reproject order "+id, func() (err error) {
 		parked, err = a.reprojectOnce(ctx, id)
 		if errors.Is(err, eventstore.ErrCorrupt) {
-			unreadable, err = err, nil
+			unreadable = fmt.Errorf("reproject order %s: %w", id, err)
+			return nil
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return a.parkOrRelease(ctx, id, parked)
 	})
 	if err = cmp.Or(err, unreadable); err != nil {
-		return fmt.Errorf("reproject order %s: %w", id, err)
-	}
-	var b Batch
-	if parked != nil {
-		b.Park = []Parked{*parked}
-	} else if _, was := a.parkedOrder(id); was {
-		b.Release = []string{id}
-	}
-	if err := a.write(ctx, folded{batch: b}); err != nil {
 		return err
 	}
+	return stays(parked)
+}
+
+// parkOrRelease ends a retry: an order that is not parked any more is released,
+// whoever parked it.
+func (a *applier) parkOrRelease(ctx context.Context, id string, parked *Parked) error {
+	b := Batch{Release: []string{id}}
+	if parked != nil {
+		b = Batch{Park: []Parked{*parked}}
+	}
+	if _, err := a.sink.Write(ctx, b); err != nil {
+		return err
+	}
+	a.written(b)
 	if a.moved != nil {
 		a.moved([]string{id})
 	}
-	if parked != nil {
-		return fmt.Errorf("%w: event %d: %s", ErrParked, parked.Revision, parked.Reason)
-	}
 	return nil
+}
+
+func stays(p *Parked) error {
+	if p == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: event %d: %s", ErrParked, p.Revision, p.Reason)
 }
 
 func (a *applier) reprojectOnce(ctx context.Context, id string) (*Parked, error) {

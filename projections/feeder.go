@@ -55,7 +55,11 @@ func newFeeder(a *applier, lanes []Checkpoint, log eventstore.LogIdentity, clock
 	}
 }
 
+// lowest position of the lanes; the start of the log where there are none.
 func lowest(lanes []Checkpoint) eventstore.Position {
+	if len(lanes) == 0 {
+		return eventstore.Start
+	}
 	low := lanes[0].Position
 	for _, c := range lanes[1:] {
 		if c.Position.Before(low) {

@@ -192,6 +192,12 @@ func (m *Manager) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read checkpoints: %w", err)
 	}
+	if problem := lanesWrong(lanes); problem != "" {
+		m.Logger.Error("views are damaged, and rebuilt", "generation", live.Generation, "problem", problem)
+		decided()
+		m.feeders.Go(func() { m.succeed(ctx) })
+		return nil
+	}
 	if live.Version != Version || !ofLog(lanes, log) {
 		m.Logger.Info("views are rebuilt", "generation", live.Generation, "version", live.Version, "now", Version)
 		decided()
@@ -276,6 +282,20 @@ func (m *Manager) open(ctx context.Context, number, version int) (*generation, e
 		return nil, err
 	}
 	return &generation{number: number, version: version, applier: a}, nil
+}
+
+// lanesWrong says what is wrong with the lanes of a generation; nothing when
+// each is there once, in order.
+func lanesWrong(lanes []Checkpoint) string {
+	for i, c := range lanes {
+		if c.Lane != i {
+			return fmt.Sprintf("checkpoints: lane %d is where lane %d should be", c.Lane, i)
+		}
+	}
+	if len(lanes) != Lanes {
+		return fmt.Sprintf("checkpoints: %d lanes, not %d", len(lanes), Lanes)
+	}
+	return ""
 }
 
 // ofLog reports whether the checkpoints were made on this log and epoch.
@@ -534,7 +554,9 @@ func (m *Manager) Parked(ctx context.Context) ([]Parked, error) {
 }
 
 // Retry applies a parked order's stream again from the log. It fails with
-// ErrParked when the order stays parked; an order that is not parked is fine.
+// ErrParked when the order stays parked, and when the sink does not do it within
+// about a second; an order that is not parked is fine. One that is parked, but
+// of which there is neither stream nor document, is released.
 func (m *Manager) Retry(ctx context.Context, orderID string) error {
 	return m.inTurn(ctx, func(f *feeder) orderTask { return f.retry }, orderID)
 }
@@ -544,8 +566,9 @@ func (m *Manager) Retry(ctx context.Context, orderID string) error {
 // no stream. It runs in turn with the events that come in, so that none is lost
 // and no document goes back behind the log. It fails with ErrParked when an
 // event cannot be applied: the order is then kept up to there, and parked. It
-// fails with ErrRebuilding while the live generation is not fed, and with
-// eventstore.ErrCorrupt, changing nothing, when the log cannot be read.
+// fails with ErrRebuilding while the live generation is not fed, with
+// eventstore.ErrCorrupt, changing nothing, when the log cannot be read, and when
+// the sink does not do it within about a second: the events do not wait longer.
 func (m *Manager) Reproject(ctx context.Context, orderID string) error {
 	return m.inTurn(ctx, func(f *feeder) orderTask { return f.reproject }, orderID)
 }
