@@ -127,6 +127,35 @@ What to do next; more in docs/operating.md:
   not known  see to the reasons above, then run it again; until then take nothing for right
 `,
 		},
+		"interrupted": {
+			reconcile.Report{
+				ID: "r6", State: "interrupted", StartedAt: started, Generation: 1, Barrier: eventstore.At64(9), Request: reconcile.Request{Repair: true},
+				Counts: map[reconcile.Class]int64{reconcile.Stale: 2, reconcile.Structure: 1}, Repaired: 1,
+				Findings: []reconcile.Finding{
+					{Class: reconcile.Stale, Entity: "order", ID: "a", Revision: at(2), Kept: at(1), Outcome: "repaired"},
+					{Class: reconcile.Stale, Entity: "order", ID: "b", Revision: at(2), Kept: at(1), Outcome: "tried"},
+					{Class: reconcile.Structure, Entity: "view", ID: "orders, generation 1", Detail: "ids: twice"},
+				},
+			}, `
+interrupted: its process ended before the run did, so it is not known whether the views are right; 1 difference known to be repaired
+
+run       r6, 2026-03-01 09:30:00 UTC, with --repair, generation 1 of the views
+compared  the log up to position 9: 0 events of 0 orders
+          the views: 0 order documents, 0 customers, 0 figures
+          NOT complete
+
+STALE, 2: the views stand at an earlier revision, although they had time
+  order a, revision 1 in the views, 2 in the log: repaired
+  order b, revision 1 in the views, 2 in the log: perhaps repaired, its run did not get to the end of it
+
+STRUCTURE, 1: the view file's own indexes, full text or lanes disagree with its rows or with the log
+  view orders, generation 1, ids: twice
+
+What to do next; more in docs/operating.md:
+  stale      an older row or view file was put back: --repair
+  structure  no repair cures it, and it may hide other differences: docket projections rebuild orders, then look at the disk
+`,
+		},
 		"running": {
 			reconcile.Report{
 				ID: "r5", State: "running", StartedAt: started, Generation: 1, Barrier: eventstore.At64(9),
