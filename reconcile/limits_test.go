@@ -299,6 +299,7 @@ func TestUnreadableEvent(t *testing.T) {
 	}
 	// Somebody takes the mark away: then nobody can tell.
 	set("status", `"lost"`, "").do(w, w.other(), "special")
+	w.tamper(w.other(), `DELETE FROM parked`)
 	w.reconciler.Projection = forgets{w.manager}
 	report := w.run(Request{Repair: true})
 	if only(t, report, Content, "special"); report.Verdict != Unknown || report.Compared.Complete || report.Repaired != 1 || !strings.Contains(report.Reasons[0], "order odd") {
