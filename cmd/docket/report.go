@@ -22,7 +22,7 @@ const (
 // classes in the order of a report, each with what it means and what to do.
 var classes = []struct {
 	class       reconcile.Class
-	means, todo string
+	means, next string
 }{
 	{
 		reconcile.Missing, "the log has them, the views have not",
@@ -81,7 +81,7 @@ func writeReport(w io.Writer, r reconcile.Report, now time.Time) error {
 	for _, class := range classesOf(r) {
 		writeClass(&b, class, r)
 	}
-	writeTodo(&b, r)
+	writeNext(&b, r)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -264,8 +264,8 @@ func writeFinding(w io.Writer, f reconcile.Finding) {
 	}
 }
 
-// writeTodo says what to do next.
-func writeTodo(w io.Writer, r reconcile.Report) {
+// writeNext says what to do next.
+func writeNext(w io.Writer, r reconcile.Report) {
 	found := classesOf(r)
 	if len(found) == 0 && (r.State == "running" || r.Verdict == reconcile.Clean) {
 		return
@@ -275,21 +275,21 @@ func writeTodo(w io.Writer, r reconcile.Report) {
 		fmt.Fprintln(w, "  run it again: clean says that the repair held; then look for the cause, since nothing should differ by itself")
 		return
 	}
-	todo := grid{indent: "  "}
+	next := grid{indent: "  "}
 	for _, class := range found {
 		for _, known := range classes {
 			if known.class == class {
-				todo.row(string(class), known.todo)
+				next.row(string(class), known.next)
 			}
 		}
 	}
 	if slices.ContainsFunc(r.Findings, func(f reconcile.Finding) bool { return f.Outcome == "failed" }) {
-		todo.row("not repaired", "what differs again after a repair is not cured by another: see its reason")
+		next.row("not repaired", "what differs again after a repair is not cured by another: see its reason")
 	}
 	if len(found) == 0 || r.Verdict == reconcile.Unknown {
-		todo.row("not known", "see to the reasons above, then run it again; until then take nothing for right")
+		next.row("not known", "see to the reasons above, then run it again; until then take nothing for right")
 	}
-	_ = todo.writeTo(w) // memory takes all
+	_ = next.writeTo(w) // memory takes all
 }
 
 func writeRuns(w io.Writer, last []reconcile.Report) error {
