@@ -9,6 +9,7 @@ import (
 
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/domain"
+	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/importer"
 	"github.com/docket-orders/docket/projections"
 )
@@ -20,8 +21,8 @@ func TestNothingHealthyIsReportedUnderLoad(t *testing.T) {
 	w := filled(t, 100)
 	const runs, perStep, hotWriters, placers = 20, 8, 4, 8
 	hot := w.ids(10)
-	tokens := make(chan struct{}, 4*perStep)
-	failed := make(chan error, hotWriters+placers)
+	tokens, parts := make(chan struct{}, 4*perStep), make(chan struct{}, 4*perStep)
+	failed := make(chan error, hotWriters+placers+1)
 	var working sync.WaitGroup
 	work := func(do func(n int) error) {
 		working.Go(func() {
@@ -57,13 +58,22 @@ func TestNothingHealthyIsReportedUnderLoad(t *testing.T) {
 			return nil
 		})
 	}
+	working.Go(func() { // an import of real orders, part by part in business time
+		report, err := importer.Excerpt(t.Context(), paced{importer.Direct{Orders: w.orders}, parts}, importer.Options{Interleave: true, InFlight: 8})
+		if err == nil && (report.Made != report.Orders || report.RefusedCount > 0) {
+			err = fmt.Errorf("the import beside the runs made %d of %d orders, %d refused", report.Made, report.Orders, report.RefusedCount)
+		}
+		failed <- err
+	})
 	var again int64
 	for range runs {
 		report, err := w.reconciler.Run(t.Context(), NewID(), Request{Repair: true}, func(Progress) {
 			for range perStep {
-				select {
-				case tokens <- struct{}{}:
-				default: // they have enough to do
+				for _, load := range []chan struct{}{tokens, parts} {
+					select {
+					case load <- struct{}{}:
+					default: // they have enough to do
+					}
 				}
 			}
 		})
@@ -74,10 +84,13 @@ func TestNothingHealthyIsReportedUnderLoad(t *testing.T) {
 		again += report.Compared.Again
 	}
 	close(tokens)
+	close(parts)
 	working.Wait()
 	close(failed)
 	for err := range failed {
-		t.Error(err)
+		if err != nil {
+			t.Error(err)
+		}
 	}
 	if again == 0 {
 		t.Error("no order moved while it was compared: there was no load")
@@ -86,6 +99,17 @@ func TestNothingHealthyIsReportedUnderLoad(t *testing.T) {
 	last := w.run(Request{})
 	wantClean(t, last)
 	t.Logf("%d orders looked at again; %d events in the end", again, last.Compared.Events)
+}
+
+// paced imports orders under other ids, a part for each permission.
+type paced struct {
+	importer.Direct
+	parts <-chan struct{}
+}
+
+func (p paced) Adopt(ctx context.Context, orderID string, a order.Adopt, key string) (importer.Outcome, error) {
+	<-p.parts
+	return p.Direct.Adopt(ctx, "live-"+orderID, a, key)
 }
 
 // busy are views of which one order changes whenever somebody waits for them.
