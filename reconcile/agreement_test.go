@@ -1,29 +1,20 @@
 package reconcile_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/docket-orders/docket/command"
-	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/domain/order/ordertest"
-	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
-	"github.com/docket-orders/docket/eventstore/sqlite"
-	"github.com/docket-orders/docket/importer"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/reconcile/expected"
+	"github.com/docket-orders/docket/reconcile/reconciletest"
 	"github.com/docket-orders/docket/view"
 )
 
@@ -32,19 +23,19 @@ import (
 
 func TestFoldsAgreeOnGeneratedOrders(t *testing.T) {
 	for seed := range int64(2_000) {
-		foldsAgree(t, written("o", ordertest.History(seed, 1+int(seed)%60)))
+		foldsAgree(t, reconciletest.Recorded("o", ordertest.History(seed, 1+int(seed)%60)))
 	}
 }
 
 func TestFoldsAgreeOnAdoptedOrders(t *testing.T) {
 	for seed := range int64(1_500) {
-		foldsAgree(t, written("o", adopted(seed, 1+int(seed)%40)))
+		foldsAgree(t, reconciletest.Recorded("o", reconciletest.Adopted(seed, 1+int(seed)%40)))
 	}
 }
 
 func TestFoldsAgreeOnLongOrders(t *testing.T) {
 	for seed := range int64(150) {
-		foldsAgree(t, written("o", long(seed, 100)))
+		foldsAgree(t, reconciletest.Recorded("o", reconciletest.Long(seed, 100)))
 	}
 }
 
@@ -53,17 +44,17 @@ func TestFoldsAgreeOnShuffledOrders(t *testing.T) {
 	for seed := range int64(1_000) {
 		events := ordertest.History(seed, 30)
 		if seed%2 == 0 {
-			events = adopted(seed, 30)
+			events = reconciletest.Adopted(seed, 30)
 		}
 		events = slices.Concat(events, events)
 		rng := rand.New(rand.NewPCG(uint64(seed), 2))
 		rng.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
-		foldsAgree(t, written("o", events))
+		foldsAgree(t, reconciletest.Recorded("o", events))
 	}
 }
 
 func TestFoldsAgreeOnRealOrders(t *testing.T) {
-	for _, events := range excerpt(t) {
+	for _, events := range reconciletest.Excerpt(t) {
 		foldsAgree(t, events)
 	}
 }
@@ -159,87 +150,4 @@ func told(t *testing.T, events []codec.Recorded) string {
 		t.Fatal(err)
 	}
 	return strings.ReplaceAll(string(text), `{"type"`, "\n"+`{"type"`)
-}
-
-// adopted is an odd history of another system, as the decider took it over.
-func adopted(seed int64, n int) []order.Event {
-	for ; ; n-- {
-		events, err := order.Decide(order.State{}, ordertest.Adopt(ordertest.Seeded(seed), n))
-		if err == nil {
-			return events
-		}
-	}
-}
-
-// long is the history of an order of many lines: its placing, and then n
-// commands, of which some are refused.
-func long(seed int64, n int) []order.Event {
-	d := ordertest.Seeded(seed)
-	place := ordertest.Place(d, ordertest.Start)
-	for i := range 20 {
-		place.Lines = append(place.Lines, order.Line{
-			ID: fmt.Sprint("long-", i), SKU: fmt.Sprint("sku-", d(9)), Quantity: int64(1 + d(3)), UnitPrice: money.New(int64(d(9000)), 3, place.Currency),
-		})
-	}
-	var state order.State
-	var events []order.Event
-	next := order.Command(place)
-	for i := range n {
-		if more, err := order.Decide(state, next); err == nil {
-			events, state = append(events, more...), order.Decider.Fold(state, more...)
-		}
-		next = ordertest.Command(d, state, place.At.Add(time.Duration(i)*time.Minute))
-	}
-	return events
-}
-
-// written gives events their places in a log.
-func written(id string, events []order.Event) []codec.Recorded {
-	out := make([]codec.Recorded, len(events))
-	for i, e := range events {
-		typ, _, err := codec.Encode(e)
-		if err != nil {
-			panic(err)
-		}
-		out[i] = codec.Recorded{
-			OrderID: id, Revision: eventstore.Revision(i), Position: eventstore.At64(uint64(7 + 3*i)), Type: typ, Event: e,
-			Meta: codec.Meta{Version: 1, RecordedAt: ordertest.Start.Add(time.Duration(i/2) * time.Minute)},
-		}
-	}
-	return out
-}
-
-// excerpt is the orders of the real data that is in the tree, as imported.
-func excerpt(t *testing.T) map[string][]codec.Recorded {
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	store, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	orders := command.New(command.Options{Store: store, Logger: quiet})
-	t.Cleanup(func() {
-		if err := errors.Join(orders.Close(), store.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := importer.Excerpt(t.Context(), importer.Direct{Orders: orders}, importer.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	return ordersOf(t, store)
-}
-
-func ordersOf(t *testing.T, store eventstore.Store) map[string][]codec.Recorded {
-	byOrder := map[string][]codec.Recorded{}
-	orders := eventstore.Filter{Prefixes: []string{codec.Category + "-"}}
-	for r, err := range store.ReadAll(context.Background(), eventstore.Start, eventstore.Forwards, orders, 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := codec.Decode(r, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		byOrder[e.OrderID] = append(byOrder[e.OrderID], e)
-	}
-	return byOrder
 }

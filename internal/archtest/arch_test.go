@@ -39,6 +39,7 @@ var arrows = map[string][]string{
 	"audit":                       {"view", "command", "projections", "query", "eventstore", "eventstore/codec", "domain/..."},
 	"audit/audittest":             {"audit", "query", "view", "projections", "domain", "eventstore", "eventstore/codec"},
 	"reconcile":                   {"view", "projections", "query", "eventstore", "eventstore/codec", "domain/...", "internal/spill"},
+	"reconcile/reconciletest":     {"command", "importer", "eventstore", "eventstore/codec", "eventstore/sqlite", "domain/..."},
 	"reconcile/expected":          {"view", "eventstore", "eventstore/codec", "domain", "domain/money", "domain/order"},
 	"importer":                    {"command", "domain/..."},
 	"httpapi":                     {"domain/...", "eventstore", "eventstore/codec", "command", "view", "projections", "query", "audit", "reconcile"},

@@ -190,7 +190,7 @@ func TestForeignDamage(t *testing.T) {
 		{"shapes row deleted", `DELETE FROM shapes WHERE id = (SELECT shape FROM orders WHERE id = 'o0')`, "which is not there", "facet"},
 		{"shapes row added", `INSERT INTO shapes SELECT 7777, 3, 'X', paymentStatus, fulfilmentStatus, kind, source, currency, country, state, tag, anomaly FROM shapes WHERE id = 1`, "", "facet"},
 
-		{"groupsets.currency", `UPDATE groupsets SET currency = 'XXX' WHERE id = 1`, "", "sums"},
+		{"groupsets.currency", `UPDATE groupsets SET currency = 'CHF' WHERE id = 1`, "", "sums"},
 		{"groupsets.groups", `UPDATE groupsets SET groups = '[{"d":"status","k":"X"}]' WHERE id = 2`, "", "sums"},
 		{"groupsets.groups unreadable", `UPDATE groupsets SET groups = 'X' WHERE id = 2`, "", "sums"},
 		{"groupsets row deleted", `DELETE FROM groupsets WHERE id = 1`, "", "sums"},

@@ -1,11 +1,6 @@
 package expected
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
@@ -13,14 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/domain/order/ordertest"
-	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
-	"github.com/docket-orders/docket/eventstore/sqlite"
-	"github.com/docket-orders/docket/importer"
+	"github.com/docket-orders/docket/reconcile/reconciletest"
 )
 
 func TestTableIsTheCatalogue(t *testing.T) {
@@ -43,12 +35,12 @@ func TestWhatCannotBeFolded(t *testing.T) {
 		"beyond 64 bits": {placed, order.EditConfirmed{Lines: []order.Line{{ID: "1", Quantity: 1 << 40, UnitPrice: eur(1 << 40)}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := Rows().Order("o", recorded("o", events)); len(got.Violations) == 0 || got.Violations[0].Invariant != "folds" {
+			if got := Rows().Order("o", reconciletest.Recorded("o", events)); len(got.Violations) == 0 || got.Violations[0].Invariant != "folds" {
 				t.Errorf("violations %v", got.Violations)
 			}
 		})
 	}
-	events := recorded("o", []order.Event{placed})
+	events := reconciletest.Recorded("o", []order.Event{placed})
 	events[0].Type = "OrderForgotten"
 	if got := Rows().Order("o", events); len(got.Violations) == 0 || !strings.Contains(got.Violations[0].Detail, "OrderForgotten") {
 		t.Errorf("violations %v of an unknown type", got.Violations)
@@ -56,7 +48,7 @@ func TestWhatCannotBeFolded(t *testing.T) {
 }
 
 func TestGapsAreSeen(t *testing.T) {
-	events := recorded("o", ordertest.History(1, 20))
+	events := reconciletest.Recorded("o", ordertest.History(1, 20))
 	if got := Rows().Order("o", slices.Delete(slices.Clone(events), 5, 6)); len(got.Violations) == 0 {
 		t.Error("a missing event was not seen")
 	}
@@ -68,24 +60,24 @@ func TestGapsAreSeen(t *testing.T) {
 func TestInvariantsHold(t *testing.T) {
 	rows := Rows()
 	for seed := range int64(3_000) {
-		events := recorded("o", ordertest.History(seed, 1+int(seed)%70))
+		events := reconciletest.Recorded("o", ordertest.History(seed, 1+int(seed)%70))
 		if got := rows.Order("o", events); len(got.Violations) > 0 {
 			t.Fatalf("seed %d: %v", seed, got.Violations)
 		}
 	}
 	for seed := range int64(3_000) {
-		events := recorded("o", adopted(seed, 1+int(seed)%50))
+		events := reconciletest.Recorded("o", reconciletest.Adopted(seed, 1+int(seed)%50))
 		if got := rows.Order("o", events); len(got.Violations) > 0 {
 			t.Fatalf("adopted, seed %d: %v", seed, got.Violations)
 		}
 	}
 	for seed := range int64(500) {
-		events := recorded("o", long(seed, 100))
+		events := reconciletest.Recorded("o", reconciletest.Long(seed, 100))
 		if got := rows.Order("o", events); len(got.Violations) > 0 {
 			t.Fatalf("long, seed %d: %v", seed, got.Violations)
 		}
 	}
-	for id, events := range realOrders(t) {
+	for id, events := range reconciletest.Excerpt(t) {
 		if got := rows.Order(id, events); len(got.Violations) > 0 {
 			t.Fatalf("order %s: %v", id, got.Violations)
 		}
@@ -347,100 +339,23 @@ func toldApart(rows Table, histories [][]codec.Recorded) bool {
 
 func eur(cents int64) money.Amount { return money.Minor(cents, "EUR") }
 
-// adopted is an odd history of another system, as the decider took it over.
-func adopted(seed int64, n int) []order.Event {
-	for ; ; n-- {
-		events, err := order.Decide(order.State{}, ordertest.Adopt(ordertest.Seeded(seed), n))
-		if err == nil {
-			return events
-		}
-	}
-}
-
-// long is the history of an order of many lines: its placing, and then n
-// commands, of which some are refused.
-func long(seed int64, n int) []order.Event {
-	d := ordertest.Seeded(seed)
-	place := ordertest.Place(d, ordertest.Start)
-	for i := range 20 {
-		place.Lines = append(place.Lines, order.Line{
-			ID: fmt.Sprint("long-", i), SKU: fmt.Sprint("sku-", d(9)), Quantity: int64(1 + d(3)), UnitPrice: money.New(int64(d(9000)), 3, place.Currency),
-		})
-	}
-	var state order.State
-	var events []order.Event
-	next := order.Command(place)
-	for i := range n {
-		if more, err := order.Decide(state, next); err == nil {
-			events, state = append(events, more...), order.Decider.Fold(state, more...)
-		}
-		next = ordertest.Command(d, state, place.At.Add(time.Duration(i)*time.Minute))
-	}
-	return events
-}
-
-// recorded gives events their places in a log.
-func recorded(id string, events []order.Event) []codec.Recorded {
-	out := make([]codec.Recorded, len(events))
-	for i, e := range events {
-		out[i] = codec.Recorded{
-			OrderID: id, Revision: eventstore.Revision(i), Position: eventstore.At64(uint64(7 + 3*i)),
-			Type: "Order" + reflect.TypeOf(e).Name(), Event: e,
-			Meta: codec.Meta{Version: 1, RecordedAt: ordertest.Start.Add(time.Duration(i/2) * time.Minute)},
-		}
-	}
-	return out
-}
-
 // histories are some of each sort.
 func histories(t *testing.T) [][]codec.Recorded {
 	var all [][]codec.Recorded
 	for seed := range int64(600) {
-		all = append(all, recorded("o", ordertest.History(seed, 1+int(seed)%60)), recorded("o", adopted(seed, 1+int(seed)%40)))
+		all = append(all, reconciletest.Recorded("o", ordertest.History(seed, 1+int(seed)%60)), reconciletest.Recorded("o", reconciletest.Adopted(seed, 1+int(seed)%40)))
 	}
 	for seed := range int64(100) {
-		all = append(all, recorded("o", long(seed, 100)))
+		all = append(all, reconciletest.Recorded("o", reconciletest.Long(seed, 100)))
 	}
-	return slices.AppendSeq(all, maps.Values(realOrders(t)))
-}
-
-// realOrders is the excerpt of real data, as imported.
-func realOrders(t *testing.T) map[string][]codec.Recorded {
-	t.Helper()
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	store, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	orders := command.New(command.Options{Store: store, Logger: quiet})
-	t.Cleanup(func() {
-		if err := errors.Join(orders.Close(), store.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := importer.Excerpt(t.Context(), importer.Direct{Orders: orders}, importer.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	byOrder := map[string][]codec.Recorded{}
-	filter := eventstore.Filter{Prefixes: []string{codec.Category + "-"}}
-	for r, err := range store.ReadAll(context.Background(), eventstore.Start, eventstore.Forwards, filter, 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := codec.Decode(r, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		byOrder[e.OrderID] = append(byOrder[e.OrderID], e)
-	}
-	return byOrder
+	return slices.AppendSeq(all, maps.Values(reconciletest.Excerpt(t)))
 }
 
 // typical is the life of most imported orders: 6 events.
 func typical() []codec.Recorded {
 	at := ordertest.Start
 	units := []order.LineQuantity{{LineID: "1", Quantity: 3}, {LineID: "2", Quantity: 2}}
-	return recorded("o", []order.Event{
+	return reconciletest.Recorded("o", []order.Event{
 		order.Placed{
 			Number: "N1", Kind: order.KindOrder, Currency: "EUR", Customer: order.Customer{ID: "c1", Name: "Ann"},
 			Lines: []order.Line{
