@@ -94,3 +94,27 @@ func TestForeignEventsDoNotStopTheClock(t *testing.T) {
 		t.Errorf("recorded at %v, the log is at %v", at, future)
 	}
 }
+
+// TestAnOpenBusinessTimeIsThatOfTheDecision: a note that arrived before its
+// order was placed, and waited for the placing, is not dated before it.
+func TestAnOpenBusinessTimeIsThatOfTheDecision(t *testing.T) {
+	w := onSQLite(t)
+	ticks := make(chan time.Time, 16)
+	o := w.orders(func(o *Options) { o.Clock = func() time.Time { return <-ticks } })
+	noon := time.Date(2024, 1, 1, 12, 0, 0, 0, time.UTC)
+	for range cap(ticks) / 2 {
+		ticks <- noon
+	}
+	placed := must(t, o, "1", place(), key("a"))
+	for len(ticks) > 0 {
+		<-ticks
+	}
+	for range cap(ticks) {
+		ticks <- noon.Add(-time.Minute) // the clock of a computer that was put right
+	}
+	noted := must(t, o, "1", order.AddNote{Text: "call first"}, key("b"))
+	at := noted.Events[0].Event.(order.NoteAdded).At
+	if before := placed.Events[0].Meta.RecordedAt; at.Before(before) {
+		t.Errorf("the note is of %v, the order was recorded at %v", at, before)
+	}
+}

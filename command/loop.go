@@ -73,9 +73,10 @@ type outcome[S, E any] struct {
 
 // handle decides a command on stream and appends the events at the revision
 // they were decided on. name is the command's; decide is the decider with the
-// command in it, and is called anew whenever the aggregate has moved. With a
+// command in it, told when the events will be recorded at the earliest, and is
+// called anew whenever the aggregate has moved. With a
 // refusal comes the revision it was decided on.
-func (l *loop[S, C, E]) handle(ctx context.Context, stream, name string, req Request, decide func(S) ([]E, error)) (outcome[S, E], error) {
+func (l *loop[S, C, E]) handle(ctx context.Context, stream, name string, req Request, decide func(S, time.Time) ([]E, error)) (outcome[S, E], error) {
 	if !req.DryRun {
 		done, err := l.turns.take(ctx, stream)
 		if err != nil {
@@ -143,16 +144,16 @@ func settled(doubt bool, err error) error {
 }
 
 // consider decides and prepares the events as they would be recorded.
-func (l *loop[S, C, E]) consider(stream, name string, req Request, a aggregate[S], decide func(S) ([]E, error)) (outcome[S, E], error) {
+func (l *loop[S, C, E]) consider(stream, name string, req Request, a aggregate[S], decide func(S, time.Time) ([]E, error)) (outcome[S, E], error) {
 	if req.IfMatch != nil && !stands(a.revision, *req.IfMatch) {
 		return outcome[S, E]{}, &PreconditionError{Current: eventstore.Expected(a.revision)}
 	}
-	events, err := decide(a.state)
+	recordedAt := l.clock.after(a.recordedAt)
+	events, err := decide(a.state, recordedAt)
 	if err != nil {
 		return outcome[S, E]{}, err
 	}
 	out := outcome[S, E]{state: a.state, revision: a.revision, facts: make([]fact[E], len(events))}
-	recordedAt := l.clock.after(a.recordedAt)
 	for i, e := range events {
 		typ, data, err := l.encode(e)
 		if err != nil {

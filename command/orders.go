@@ -82,7 +82,7 @@ func New(o Options) *Orders {
 }
 
 // Handle decides cmd on the order and records the outcome. What the command
-// leaves open is filled in: its business time with now, the ids of new things
+// leaves open is filled in: its business time with that of the decision, the ids of new things
 // from the command id, the order's number from its id.
 //
 // It answers a refusal of a rule as *domain.Rejection; ErrFuture, ErrKeyReused,
@@ -102,9 +102,11 @@ func (o *Orders) Handle(ctx context.Context, orderID string, cmd order.Command, 
 		req.CommandID = id
 	}
 	stream := o.stream(orderID)
-	now := o.loop.clock.now()
-	cmd = order.WithNumber(order.WithIDs(order.WithTime(cmd, now), entityID(stream, req.CommandID)), orderID)
-	out, err := o.loop.handle(ctx, stream, cmd.Name(), req, func(s order.State) ([]order.Event, error) {
+	cmd = order.WithNumber(order.WithIDs(cmd, entityID(stream, req.CommandID)), orderID)
+	// The time that a command leaves open is that of its decision: while it
+	// waited for its turn the order may have been placed.
+	out, err := o.loop.handle(ctx, stream, cmd.Name(), req, func(s order.State, now time.Time) ([]order.Event, error) {
+		cmd := order.WithTime(cmd, now)
 		if at := order.BusinessTime(cmd); at.After(now) {
 			return nil, fmt.Errorf("%w: %s, it is %s", ErrFuture, at.Format(time.RFC3339Nano), now.Format(time.RFC3339Nano))
 		}
@@ -114,7 +116,7 @@ func (o *Orders) Handle(ctx context.Context, orderID string, cmd order.Command, 
 		o.tell(ctx, Refusal{
 			OrderID: orderID, Revision: out.revision, Command: cmd.Name(), Target: targetOf(cmd),
 			CommandID: req.CommandID, Fingerprint: req.Fingerprint, Actor: req.Actor,
-			CorrelationID: req.CorrelationID, CausationID: req.CausationID, TraceParent: req.TraceParent, At: now,
+			CorrelationID: req.CorrelationID, CausationID: req.CausationID, TraceParent: req.TraceParent, At: o.loop.clock.now(),
 		}, req, err)
 		return Result{}, err
 	}
