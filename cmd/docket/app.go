@@ -8,151 +8,33 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/docket-orders/docket/audit"
-	"github.com/docket-orders/docket/command"
-	"github.com/docket-orders/docket/eventstore"
-	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/httpapi"
-	"github.com/docket-orders/docket/projections"
-	views "github.com/docket-orders/docket/projections/sqlite"
-	"github.com/docket-orders/docket/query"
-	"github.com/docket-orders/docket/reconcile"
+	"github.com/docket-orders/docket/internal/embedded"
 )
 
-// app is a docket over an embedded store, without a listener. It is started by
-// openApp and ended by close.
-type app struct {
-	store      *sqlite.Store
-	log        eventstore.LogIdentity
-	orders     *command.Orders
-	manager    *projections.Manager
-	queries    *query.Service
-	auditor    *audit.Auditor
-	refusals   *audit.Refusals
-	reconciler *reconcile.Reconciler
-	logger     *slog.Logger
+// app is a docket over an embedded store, without a listener.
+type app struct{ *embedded.Docket }
 
-	stopViews context.CancelFunc
-	// stopped is closed when the projection has ended; viewsErr is why, nil
-	// when it was asked to.
-	stopped  chan struct{}
-	viewsErr error
-}
-
-// openApp opens the folder and starts everything in it. When it returns, the
-// views answer, though they may still be catching up with the log.
-func openApp(ctx context.Context, dir string, ns eventstore.Namespace, logger *slog.Logger) (*app, error) {
-	store, err := sqlite.Open(ctx, dir, sqlite.Options{Logger: logger})
+// openApp opens the folder of the configuration and starts everything in it.
+func (p *program) openApp(level slog.Level) (*app, error) {
+	d, err := embedded.Open(p.ctx, p.config.Data, embedded.Options{Namespace: p.config.namespace(), Logger: p.logger(level)})
 	if err != nil {
 		return nil, err
 	}
-	backend := views.NewBackend(dir, views.Options{})
-	log, err := store.Log(ctx)
-	if err == nil {
-		err = requireWhatViewsHold(ctx, store, log, backend)
-	}
-	if err != nil {
-		return nil, errors.Join(err, store.Close())
-	}
-	a := &app{store: store, log: log, logger: logger, stopped: make(chan struct{})}
-	a.refusals = audit.NewRefusals(audit.RefusalOptions{Store: store, Namespace: ns, Logger: logger})
-	a.orders = command.New(command.Options{
-		Store: store, Namespace: ns, Snapshots: store.Snapshots(), Logger: logger, Refused: a.refusals.Record,
-	})
-	spill := filepath.Join(dir, "tmp")
-	a.manager = projections.NewManager(projections.Options{
-		Store: store, Namespace: ns, Backend: backend, SpillDir: spill, Logger: logger,
-	})
-	a.queries = query.New(query.Options{Store: store, Namespace: ns, Live: a.live, Progress: a.manager, Log: log, Clock: a.orders.Clock})
-	a.auditor = audit.New(audit.Options{Query: a.queries})
-	a.reconciler = reconcile.New(reconcile.Options{
-		Store: store, Namespace: ns, Projection: a.manager, SpillDir: spill, Logger: logger,
-	})
-
-	// The views outlive ctx: what was accepted is still applied while stopping.
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	a.stopViews = stop
-	go func() {
-		defer close(a.stopped)
-		a.viewsErr = a.manager.Run(running)
-	}()
-	if err := a.awaitViews(ctx); err != nil {
-		return nil, errors.Join(err, a.close())
-	}
-	return a, nil
-}
-
-// requireWhatViewsHold tells the store what the views have seen of its log, so
-// that it notices when it has become shorter.
-func requireWhatViewsHold(ctx context.Context, store *sqlite.Store, log eventstore.LogIdentity, backend *views.Backend) error {
-	generations, err := backend.Generations(ctx)
-	if err != nil {
-		return err
-	}
-	for _, n := range generations {
-		sink, err := backend.Open(ctx, n)
-		if err != nil {
-			return err
-		}
-		checkpoints, err := sink.Checkpoints(ctx)
-		if err := errors.Join(err, sink.Close()); err != nil {
-			return fmt.Errorf("read checkpoints of generation %d: %w", n, err)
-		}
-		for _, c := range checkpoints {
-			if c.Log == log {
-				store.RequirePosition(c.Position)
-			}
-		}
-	}
-	return nil
-}
-
-// awaitViews returns when a generation answers, or cannot.
-func (a *app) awaitViews(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	started := make(chan error, 1)
-	go func() { started <- a.manager.Started(ctx) }()
-	select {
-	case err := <-started:
-		return err
-	case <-a.stopped:
-		return fmt.Errorf("views stopped: %w", a.viewsErr)
-	}
-}
-
-// live hands the live generation to query; every sink of SQLite answers
-// questions too.
-func (a *app) live() (query.Views, int) {
-	sink, generation := a.manager.Live()
-	if sink == nil {
-		return nil, 0
-	}
-	return sink.(query.Views), generation
+	return &app{d}, nil
 }
 
 // handler is the HTTP API over this app. lifetime ends what goes on after its
 // request.
 func (a *app) handler(lifetime context.Context, l listening, runKey string) http.Handler {
 	return httpapi.New(httpapi.Options{
-		Orders: a.orders, Query: a.queries, Projections: a.manager, Store: a.store, Log: a.log,
-		Audit: a.auditor, Refusals: a.refusals, Reconcile: a.reconciler,
+		Orders: a.Orders, Query: a.Queries, Projections: a.Manager, Store: a.Store, Log: a.Log,
+		Audit: a.Auditor, Refusals: a.Refusals, Reconcile: a.Reconciler,
 		Keys: l.keys, RunKey: runKey, RequireIfMatch: l.RequireIfMatch,
-		Lifetime: lifetime, Logger: a.logger, Version: version(),
+		Lifetime: lifetime, Logger: a.Logger, Version: version(),
 	})
-}
-
-// close ends everything in the reverse order of its start. The lifetime of its
-// handler must have ended: a reconciliation is waited for, which ends with it.
-func (a *app) close() error {
-	a.reconciler.Close()
-	err := a.orders.Close()
-	a.stopViews()
-	<-a.stopped
-	return errors.Join(err, a.viewsErr, a.store.Close())
 }
 
 // Bounds of serving.
@@ -184,7 +66,7 @@ func (a *app) serve(dir string, l listening, listener net.Listener) (*served, er
 			ReadHeaderTimeout: readHeaderTimeout,
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
+			ErrorLog:          slog.NewLogLogger(a.Logger.Handler(), slog.LevelWarn),
 		},
 	}
 	go func() { s.failed <- s.server.Serve(listener) }()
@@ -202,8 +84,8 @@ func (s *served) wait(ctx context.Context) error {
 		return nil
 	case err := <-s.failed:
 		return fmt.Errorf("serve: %w", err)
-	case <-s.stopped:
-		return fmt.Errorf("views stopped: %w", s.viewsErr)
+	case <-s.Stopped():
+		return fmt.Errorf("views stopped: %w", s.ViewsErr())
 	}
 }
 

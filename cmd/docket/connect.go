@@ -67,26 +67,26 @@ func (p *program) requireLog() error {
 // open opens the folder in this process, and waits until its views hold what is
 // in its log: after a crash they may not, and a command answers once.
 func (p *program) open() (*connection, error) {
-	a, err := openApp(p.ctx, p.config.Data, p.config.namespace(), p.logger(slog.LevelWarn))
+	a, err := p.openApp(slog.LevelWarn)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.manager.CaughtUp(p.ctx); err != nil {
-		return nil, errors.Join(err, a.close())
+	if err := a.Manager.CaughtUp(p.ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
 	}
 	lifetime, end := context.WithCancel(context.Background())
 	key := newRunKey()
 	inside := inProcess{a.handler(lifetime, listening{}, key)}
 	return &connection{
 		client: newClient("http://localhost", key, inside), app: a,
-		close: func() error { end(); return a.close() },
+		close: func() error { end(); return a.Close() },
 	}, nil
 }
 
 // caughtUp returns when the views hold what was in the log at the call.
 func (c *connection) caughtUp(ctx context.Context) error {
 	if c.app != nil {
-		return c.app.manager.CaughtUp(ctx)
+		return c.app.Manager.CaughtUp(ctx)
 	}
 	return c.client.caughtUp(ctx)
 }

@@ -33,17 +33,17 @@ func (c *demoCommand) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	a, err := openApp(p.ctx, p.config.Data, p.config.namespace(), p.logger(slog.LevelWarn))
+	a, err := p.openApp(slog.LevelWarn)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	example, err := a.fillDemo(p)
 	if err != nil {
-		return errors.Join(err, a.close(), listener.Close())
+		return errors.Join(err, a.Close(), listener.Close())
 	}
 	s, err := a.serve(p.config.Data, c.listening, listener)
 	if err != nil {
-		return errors.Join(err, a.close())
+		return errors.Join(err, a.Close())
 	}
 	fmt.Fprint(p.stdout, demoPage(s.address, p.config.Data, example))
 	return s.untilStopped(p)
@@ -58,15 +58,15 @@ func (a *app) fillDemo(p *program) (example string, err error) {
 		lives = append(lives, life)
 	}
 	last := lives[len(lives)-1]
-	if _, revision, err := a.orders.Load(p.ctx, last.OrderID); err != nil {
+	if _, revision, err := a.Orders.Load(p.ctx, last.OrderID); err != nil {
 		return "", err
 	} else if int(revision) >= len(last.Steps)-1 {
-		return last.OrderID, a.manager.CaughtUp(p.ctx)
+		return last.OrderID, a.Manager.CaughtUp(p.ctx)
 	}
 
 	shown := newProgress(p.stderr)
 	defer shown.end()
-	target := importer.Direct{Orders: a.orders, Actor: "demo"}
+	target := importer.Direct{Orders: a.Orders, Actor: "demo"}
 	_, err = importer.Excerpt(p.ctx, target, importer.Options{
 		Progress: func(at importer.Progress) { shown.show(at.Phase, int64(at.Done), int64(at.Total)) },
 	})
@@ -80,7 +80,7 @@ func (a *app) fillDemo(p *program) (example string, err error) {
 		shown.show("generating orders", int64(len(lives)), int64(len(lives)))
 	}
 	if err == nil {
-		err = a.manager.CaughtUp(p.ctx)
+		err = a.Manager.CaughtUp(p.ctx)
 	}
 	if err != nil {
 		return "", fmt.Errorf("fill the demonstration: %w", err)

@@ -118,7 +118,7 @@ func (t *lateTarget) open() error {
 			return
 		}
 		if t.docket.app != nil {
-			t.orders = importer.Direct{Orders: t.docket.app.orders}
+			t.orders = importer.Direct{Orders: t.docket.app.Orders}
 			return
 		}
 		t.remote = newRemoteTarget(t.program.ctx, t.docket.client)

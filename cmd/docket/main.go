@@ -8,8 +8,8 @@
 // exit status means something: 0 done, 1 failed or refused, 2 wrong usage; of
 // reconcile 0 clean, 1 drift, 2 could not tell.
 //
-// Layout: config.go (every flag), app.go (the parts wired together, start and
-// stop), connect.go and client.go (how commands reach an app), and a file per
+// Layout: config.go (every flag), app.go (serving a docket; its parts are wired
+// together in internal/embedded), connect.go and client.go (how commands reach an app), and a file per
 // command; arguments.go has what an argument may be; words.go, table.go and
 // report.go put answers into words.
 package main

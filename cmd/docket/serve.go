@@ -31,13 +31,13 @@ func (c *serveCommand) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	a, err := openApp(p.ctx, p.config.Data, p.config.namespace(), p.logger(slog.LevelInfo))
+	a, err := p.openApp(slog.LevelInfo)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	s, err := a.serve(p.config.Data, c.listening, listener)
 	if err != nil {
-		return errors.Join(err, a.close())
+		return errors.Join(err, a.Close())
 	}
 	if p.config.JSON {
 		_ = json.NewEncoder(p.stdout).Encode(map[string]string{"listening": "http://" + s.address, "data": p.config.Data})
@@ -51,7 +51,7 @@ func (c *serveCommand) Run(p *program) error {
 func (s *served) untilStopped(p *program) error {
 	err := s.wait(p.ctx)
 	err = errors.Join(err, s.shutdown())
-	if closing := s.app.close(); err == nil {
+	if closing := s.Close(); err == nil {
 		err = closing
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/sqlite"
+	"github.com/docket-orders/docket/internal/embedded"
 	views "github.com/docket-orders/docket/projections/sqlite"
 )
 
@@ -107,7 +108,7 @@ func (p *program) acceptLoss() error {
 		if err != nil {
 			return loss, err
 		}
-		if err := requireWhatViewsHold(p.ctx, store, log, views.NewBackend(p.config.Data, views.Options{})); err != nil {
+		if err := embedded.RequireWhatViewsHold(p.ctx, store, log, views.NewBackend(p.config.Data, views.Options{})); err != nil {
 			return loss, err
 		}
 		return store.AcceptLoss(p.ctx)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/disk"
 )
 
 // marked makes an event whose bytes can be found in the file.
@@ -366,7 +367,7 @@ func TestTornWAL(t *testing.T) {
 
 func TestHeadFile(t *testing.T) {
 	dir, _ := closedLog(t, 5)
-	h, ok, err := readHead(dir)
+	h, ok, err := readHead(disk.OS(), dir)
 	if err != nil || !ok || h.position != 5 {
 		t.Fatalf("head %+v, %v, %v; want position 5", h, ok, err)
 	}
@@ -380,14 +381,14 @@ func TestHeadFile(t *testing.T) {
 		if err := os.WriteFile(headPath(dir), torn, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := readHead(dir); !errors.Is(err, errHeadDamaged) {
+		if _, _, err := readHead(disk.OS(), dir); !errors.Is(err, errHeadDamaged) {
 			t.Errorf("byte %d flipped: %v", i, err)
 		}
 	}
 	// A damaged head file does not stop the store, which writes a new one.
 	s := openTest(t, dir)
 	mustAppend(t, s, "order-0", eventstore.Any, testEvent(1))
-	if h, ok, err = readHead(dir); err != nil || !ok || h.position != 6 {
+	if h, ok, err = readHead(disk.OS(), dir); err != nil || !ok || h.position != 6 {
 		t.Errorf("head %+v, %v, %v; want position 6", h, ok, err)
 	}
 	// An older backup put in place of the log is noticed by its epoch.

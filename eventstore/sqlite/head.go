@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/disk"
 	"github.com/google/uuid"
 )
 
@@ -18,7 +19,7 @@ import (
 // written after each commit and before the appends are acknowledged, without a
 // sync: after a power cut it may lag behind the log, it never leads.
 type headFile struct {
-	f   *os.File
+	f   disk.File
 	buf []byte
 }
 
@@ -41,8 +42,8 @@ func (h head) append(buf []byte) []byte {
 var errHeadDamaged = errors.New("head file is damaged")
 
 // readHead answers ok=false when there is no file.
-func readHead(dir string) (h head, ok bool, err error) {
-	text, err := os.ReadFile(headPath(dir))
+func readHead(d disk.FS, dir string) (h head, ok bool, err error) {
+	text, err := d.ReadFile(headPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return head{}, false, nil
 	}
@@ -61,8 +62,8 @@ func readHead(dir string) (h head, ok bool, err error) {
 	return h, true, nil
 }
 
-func openHead(dir string) (*headFile, error) {
-	f, err := os.OpenFile(headPath(dir), os.O_WRONLY|os.O_CREATE, 0o600)
+func openHead(d disk.FS, dir string) (*headFile, error) {
+	f, err := d.OpenFile(headPath(dir), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open head file: %w", err)
 	}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"sync"
 
@@ -38,22 +38,22 @@ CREATE TABLE IF NOT EXISTS snapshots (
 	checksum INTEGER NOT NULL
 );`
 
-func openSnapshots(dir string, log eventstore.LogIdentity) (*Snapshots, error) {
+func openSnapshots(dir string, opt Options, log eventstore.LogIdentity) (*Snapshots, error) {
 	path := filepath.Join(dir, "snapshots.db")
-	s, err := tryOpenSnapshots(path, log)
+	s, err := tryOpenSnapshots(path, opt.VFS, log)
 	if err == nil {
 		return s, nil
 	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := opt.Disk.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("remove unreadable snapshots: %w", err)
 		}
 	}
-	return tryOpenSnapshots(path, log)
+	return tryOpenSnapshots(path, opt.VFS, log)
 }
 
-func tryOpenSnapshots(path string, log eventstore.LogIdentity) (*Snapshots, error) {
-	conn, err := openConn(path, "", sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE)
+func tryOpenSnapshots(path, vfs string, log eventstore.LogIdentity) (*Snapshots, error) {
+	conn, err := openConn(path, vfs, sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE)
 	if err != nil {
 		return nil, err
 	}

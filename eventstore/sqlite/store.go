@@ -36,13 +36,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/disk"
 	"github.com/google/uuid"
 	"github.com/ncruces/go-sqlite3"
 )
@@ -57,9 +57,11 @@ type Options struct {
 	Queue int
 	// Readers is how many connections serve reads; 0: 4.
 	Readers int
-	// VFS names a registered SQLite VFS to reach events.db through; empty: the
-	// operating system's. Tests inject faults with it.
+	// VFS names a registered SQLite VFS to reach the databases through; empty:
+	// the operating system's. Tests inject faults with it.
 	VFS string
+	// Disk is under every other file; nil: the operating system's.
+	Disk disk.FS
 }
 
 const defaultReaders = 4
@@ -70,6 +72,9 @@ func (o *Options) complete() {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Disk == nil {
+		o.Disk = disk.OS()
 	}
 	if o.Queue <= 0 {
 		o.Queue = defaultQueue
@@ -83,7 +88,7 @@ func (o *Options) complete() {
 type Store struct {
 	dir       string
 	opt       Options
-	lock      *os.File  // nil when read-only
+	lock      disk.File // nil when read-only
 	head      *headFile // nil when read-only
 	snapshots *Snapshots
 	readers   *pool
@@ -132,10 +137,10 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 			s.release()
 		}
 	}()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := s.opt.Disk.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open event store: %w", err)
 	}
-	if s.lock, err = lockFolder(dir); err != nil {
+	if s.lock, err = lockFolder(s.opt.Disk, dir); err != nil {
 		return nil, err
 	}
 	conn, err := openWriter(s.path(), s.opt.VFS, func() [16]byte { return uuid.New() })
@@ -151,7 +156,7 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 	if err := s.checkHead(); err != nil {
 		return nil, err
 	}
-	if s.snapshots, err = openSnapshots(dir, s.identity.Load().log); err != nil {
+	if s.snapshots, err = openSnapshots(dir, s.opt, s.identity.Load().log); err != nil {
 		return nil, err
 	}
 	go func() {
@@ -234,13 +239,13 @@ func (s *Store) load(conn *sqlite3.Conn) error {
 // checkHead compares the log with the head file and takes the file over.
 func (s *Store) checkHead() error {
 	log, last := s.identity.Load().log, s.position.Load()
-	h, ok, err := readHead(s.dir)
+	h, ok, err := readHead(s.opt.Disk, s.dir)
 	if errors.Is(err, errHeadDamaged) {
 		s.opt.Logger.Warn("head file is damaged: whether the log lost its end cannot be told from it", "dir", s.dir)
 	} else if err != nil {
 		return err
 	}
-	if s.head, err = openHead(s.dir); err != nil {
+	if s.head, err = openHead(s.opt.Disk, s.dir); err != nil {
 		return err
 	}
 	if ok {

@@ -273,7 +273,7 @@ func (v *verifier) structure() {
 // readHead reads again when it may have met a write half done.
 func (v *verifier) readHead() (h head, ok bool, err error) {
 	for range 3 {
-		if h, ok, err = readHead(v.store.dir); err == nil {
+		if h, ok, err = readHead(v.store.opt.Disk, v.store.dir); err == nil {
 			break
 		}
 	}

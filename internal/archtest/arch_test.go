@@ -28,17 +28,17 @@ var arrows = map[string][]string{
 	"domain/order/ordertest":      {"domain", "domain/money", "domain/order"},
 	"eventstore":                  {},
 	"eventstore/eventstoretest":   {"eventstore"},
-	"eventstore/sqlite":           {"eventstore"},
+	"eventstore/sqlite":           {"eventstore", "internal/disk"},
 	"eventstore/codec":            {"eventstore", "domain/..."},
 	"command":                     {"domain/...", "eventstore", "eventstore/codec"},
 	"view":                        {"domain/money"},
-	"projections":                 {"view", "eventstore", "eventstore/codec", "domain/...", "internal/spill"},
+	"projections":                 {"view", "eventstore", "eventstore/codec", "domain/...", "internal/disk", "internal/spill"},
 	"projections/projectionstest": {"projections", "query", "view", "eventstore", "eventstore/codec", "domain/..."},
-	"projections/sqlite":          {"projections", "query", "view", "eventstore", "domain/money"},
+	"projections/sqlite":          {"internal/disk", "projections", "query", "view", "eventstore", "domain/money"},
 	"query":                       {"view", "projections", "eventstore", "eventstore/codec", "domain/..."},
 	"audit":                       {"view", "command", "projections", "query", "eventstore", "eventstore/codec", "domain/..."},
 	"audit/audittest":             {"audit", "query", "view", "projections", "domain", "eventstore", "eventstore/codec"},
-	"reconcile":                   {"view", "projections", "query", "eventstore", "eventstore/codec", "domain/...", "internal/spill"},
+	"reconcile":                   {"view", "projections", "query", "eventstore", "eventstore/codec", "domain/...", "internal/disk", "internal/spill"},
 	"reconcile/reconciletest":     {"command", "importer", "eventstore", "eventstore/codec", "eventstore/sqlite", "domain/..."},
 	"reconcile/expected":          {"view", "eventstore", "eventstore/codec", "domain", "domain/money", "domain/order"},
 	"importer":                    {"command", "domain/..."},
@@ -47,8 +47,10 @@ var arrows = map[string][]string{
 	"bench":                       {"..."},
 	"importer/excerpt":            {}, // the program that makes it
 	"internal/facts":              {"view", "domain/money", "query", "audit", "audit/audittest", "eventstore", "eventstore/codec", "eventstore/sqlite"},
-	"internal/spill":              {"eventstore"},
+	"internal/spill":              {"eventstore", "internal/disk"},
 	"internal/archtest":           {},
+	"internal/disk":               {},
+	"internal/embedded":           {"..."},
 }
 
 // pure: packages that use the standard library and what arrows says, and

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/docket-orders/docket/internal/disk"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
 )
@@ -19,6 +20,11 @@ type Options struct {
 	// Readers bounds the questions answered at once, each on a connection of
 	// about 0.4 MB and its page cache. 0 means 8.
 	Readers int
+	// VFS names a registered SQLite VFS to reach the files through; empty: the
+	// operating system's. Tests inject faults with it.
+	VFS string
+	// Disk is under what is not SQLite's; nil: the operating system's.
+	Disk disk.FS
 }
 
 // Backend keeps one file per generation: <dir>/views/orders-<generation>.db.
@@ -32,6 +38,9 @@ func NewBackend(dir string, o Options) *Backend {
 	if o.Readers == 0 {
 		o.Readers = 8
 	}
+	if o.Disk == nil {
+		o.Disk = disk.OS()
+	}
 	return &Backend{filepath.Join(dir, "views"), o}
 }
 
@@ -44,7 +53,7 @@ var (
 // Open opens a generation, and makes it, empty, when it is not there. What it
 // returns is a *Store.
 func (b *Backend) Open(ctx context.Context, generation int) (projections.Sink, error) {
-	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+	if err := b.options.Disk.MkdirAll(b.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open generation %d: %w", generation, err)
 	}
 	s, err := open(b.file(generation), generation, b.options)
@@ -58,7 +67,7 @@ func (b *Backend) Open(ctx context.Context, generation int) (projections.Sink, e
 func (b *Backend) Drop(ctx context.Context, generation int) error {
 	// The main file goes last: what is left after a crash is dropped again.
 	for _, suffix := range []string{"-shm", "-wal", ""} {
-		if err := os.Remove(b.file(generation) + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := b.options.Disk.Remove(b.file(generation) + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("drop generation %d: %w", generation, err)
 		}
 	}
@@ -69,7 +78,7 @@ const prefix, suffix = "orders-", ".db"
 
 // Generations lists the files that are there, ascending.
 func (b *Backend) Generations(ctx context.Context) ([]int, error) {
-	entries, err := os.ReadDir(b.dir)
+	entries, err := b.options.Disk.ReadDir(b.dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("list generations: %w", err)
 	}

@@ -150,8 +150,11 @@ const (
 const rebuild = "the views can be made again from the log: stop docket, remove the file with its -wal and -shm, and start docket"
 
 // openConn opens a connection. FTS5 is registered on each: it is not built in.
-func openConn(path string, flags sqlite3.OpenFlag) (*sqlite3.Conn, error) {
+func openConn(path, vfs string, flags sqlite3.OpenFlag) (*sqlite3.Conn, error) {
 	name := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
+	if vfs != "" {
+		name += "?vfs=" + url.QueryEscape(vfs)
+	}
 	conn, err := sqlite3.OpenFlags(name, flags|sqlite3.OPEN_READWRITE|sqlite3.OPEN_URI)
 	if err != nil {
 		return nil, err
@@ -164,8 +167,8 @@ func openConn(path string, flags sqlite3.OpenFlag) (*sqlite3.Conn, error) {
 }
 
 // openWriter opens the writing connection, and makes the file when it is new.
-func openWriter(path string, generation int) (*sqlite3.Conn, error) {
-	conn, err := openConn(path, sqlite3.OPEN_CREATE)
+func openWriter(path, vfs string, generation int) (*sqlite3.Conn, error) {
+	conn, err := openConn(path, vfs, sqlite3.OPEN_CREATE)
 	if err != nil {
 		return nil, damage(path, err)
 	}

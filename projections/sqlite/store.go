@@ -18,7 +18,7 @@ import (
 // written at a time; questions run beside it and see what was committed before
 // they began.
 type Store struct {
-	path string
+	path, vfs string
 
 	// open is held for reading by every call, and taken by Close.
 	open   sync.RWMutex
@@ -31,11 +31,11 @@ type Store struct {
 }
 
 func open(path string, generation int, o Options) (*Store, error) {
-	w, err := openWriter(path, generation)
+	w, err := openWriter(path, o.VFS, generation)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, writer: make(chan *conn, 1), readers: make(chan *conn, o.Readers)}
+	s := &Store{path: path, vfs: o.VFS, writer: make(chan *conn, 1), readers: make(chan *conn, o.Readers)}
 	s.writer <- newConn(w)
 	for range o.Readers {
 		s.readers <- nil
@@ -95,7 +95,7 @@ func (s *Store) on(ctx context.Context, pool chan *conn, begin string, f func(*c
 	}
 	defer func() { pool <- c }()
 	if c == nil {
-		raw, err := openConn(s.path, 0)
+		raw, err := openConn(s.path, s.vfs, 0)
 		if err != nil {
 			return damage(s.path, err)
 		}
