@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"syscall"
+	"strings"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
@@ -17,46 +15,42 @@ import (
 	"github.com/docket-orders/docket/view"
 )
 
-// rounds is how often reconciliation and the plain fold are run, in turns.
-const rounds = 3
-
-// reconciled is a full reconciliation of the imported log and views, against
-// reading and folding the same log.
-type reconciled struct {
-	Seconds     float64 `json:"seconds"` // of docket reconcile run, its start included; median
-	PeakMB      float64 `json:"peakMB"`  // resident; the largest
-	FoldSeconds float64 `json:"foldSeconds"`
-	// Ratio is the median of seconds over foldSeconds, each pair measured one
-	// after the other; the goal is at most 3.
-	Ratio float64 `json:"ratio"`
+var reconcileQuestion = question{
+	name:  "reconcile",
+	about: "docket reconcile run over all of Olist, its start included, against reading and folding the same log with one goroutine",
+	ask:   askReconcile,
 }
 
-func reconcileAll(ctx context.Context, docket, dir string) (r reconciled, err error) {
-	var took, folded, ratios []float64
-	for range rounds {
+func askReconcile(ctx context.Context, e *env) error {
+	imported, err := e.olist(ctx)
+	if err != nil {
+		return err
+	}
+	dir := e.folder("reconciled") // a run is recorded in the log
+	if err := copyFolder(dir, imported); err != nil {
+		return err
+	}
+	var took, folded, peak []float64
+	for range e.rounds - 2 {
 		fold, err := timed(func() error { return plainFold(ctx, dir) })
 		if err != nil {
-			return r, fmt.Errorf("plain fold: %w", err)
+			return fmt.Errorf("plain fold: %w", err)
 		}
-		cmd := exec.CommandContext(ctx, docket, "reconcile", "run", "--data", dir, "--json")
-		cmd.Stderr = os.Stderr
-		seconds, err := timed(func() error {
-			out, err := cmd.Output()
-			if err != nil {
-				return fmt.Errorf("%w\n%.2000s", err, out)
-			}
-			return cleanReport(out)
-		})
+		cmd := exec.CommandContext(ctx, e.program, "reconcile", "run", "--data", dir, "--json")
+		var out strings.Builder
+		cmd.Stdout = &out
+		seconds, peakMB, err := e.runProgram(cmd)
+		if err == nil {
+			err = cleanReport([]byte(out.String()))
+		}
 		if err != nil {
-			return r, fmt.Errorf("docket reconcile run: %w", err)
+			return fmt.Errorf("docket reconcile run: %w\n%.2000s", err, out.String())
 		}
-		if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-			r.PeakMB = max(r.PeakMB, float64(usage.Maxrss)/1024)
-		}
-		took, folded, ratios = append(took, seconds), append(folded, fold), append(ratios, seconds/fold)
+		took, folded, peak = append(took, seconds), append(folded, fold), append(peak, peakMB)
 	}
-	r.Seconds, r.FoldSeconds, r.Ratio = median(took), median(folded), median(ratios)
-	return r, nil
+	e.compare("everything", "s", took, "plain fold", folded, atMost(3))
+	e.measure("peak resident", "MB", peak, noGoal)
+	return nil
 }
 
 // cleanReport wants a run that compared everything and found nothing.
@@ -99,9 +93,4 @@ func plainFold(ctx context.Context, dir string) error {
 		return fmt.Errorf("no order in %s", filepath.Base(dir))
 	}
 	return nil
-}
-
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
 }
