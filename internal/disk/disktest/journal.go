@@ -1,0 +1,94 @@
+package disktest
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Journal is what happened in the folder, in the order in which it happened.
+type Journal struct {
+	// Base are the files and folders that were there at the start, all durable.
+	Base []Kept
+	Ops  []Op
+}
+
+// Kept is a file, or a folder, whose Data is nil.
+type Kept struct {
+	Path string
+	File int
+	Data []byte
+}
+
+// Record starts the record, with what is in the folder now as durable. Nothing
+// may be open in it.
+func (d *Disk) Record() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.journal, d.names, d.files = &Journal{}, map[string]int{}, 0
+	err := filepath.WalkDir(d.root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || path == d.root {
+			return err
+		}
+		k := Kept{Path: d.rel(path)}
+		if !e.IsDir() {
+			k.File = d.fileOf(k.Path)
+			if k.Data, err = os.ReadFile(path); k.Data == nil {
+				k.Data = []byte{}
+			}
+		}
+		d.journal.Base = append(d.journal.Base, k)
+		return err
+	})
+	d.recording.Store(err == nil)
+	return err
+}
+
+// Stop ends the record and answers it; nil when there was none.
+func (d *Disk) Stop() *Journal {
+	d.recording.Store(false)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	j := d.journal
+	d.journal = nil
+	return j
+}
+
+// Mark puts what the test knows at this instant into the record.
+func (d *Disk) Mark(what string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.record(Op{Kind: Mark, Path: what})
+}
+
+// record adds op. It is called with mu held while a record is made.
+func (d *Disk) record(op Op) {
+	if d.journal == nil || op.Path == "" {
+		return
+	}
+	switch op.Kind {
+	case Create:
+		d.files++
+		op.File = d.files
+		d.names[op.Path] = op.File
+	case Write:
+		op.Data = append([]byte(nil), op.Data...)
+	case Rename:
+		op.File = d.fileOf(op.Path)
+		delete(d.names, op.Path)
+		d.names[op.To] = op.File
+	case Remove:
+		op.File = d.names[op.Path]
+		delete(d.names, op.Path)
+	}
+	d.journal.Ops = append(d.journal.Ops, op)
+}
+
+// fileOf is the file that has a name.
+func (d *Disk) fileOf(rel string) int {
+	if d.names[rel] == 0 {
+		d.files++
+		d.names[rel] = d.files
+	}
+	return d.names[rel]
+}
