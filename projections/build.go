@@ -3,8 +3,6 @@ package projections
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/docket-orders/docket/eventstore"
@@ -24,20 +22,17 @@ const (
 // once and memory does not grow with the log. While one chunk is written the
 // next is folded. The lanes stand at the head that was seen at the start when
 // it returns.
-func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.LogIdentity, spillDir string, p Progress, report func(Progress)) error {
+func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.LogIdentity, place spill.Place, p Progress, report func(Progress)) error {
 	head, err := a.store.Head(ctx)
 	if err != nil {
 		return fmt.Errorf("build generation: %w", err)
 	}
-	if err := os.MkdirAll(spillDir, 0o700); err != nil {
-		return fmt.Errorf("build generation: %w", err)
-	}
-	dir, err := os.MkdirTemp(spillDir, spillPattern)
+	dir, err := place.Folder()
 	if err != nil {
 		return fmt.Errorf("build generation: %w", err)
 	}
-	defer os.RemoveAll(dir)
-	s, err := spill.New(dir)
+	defer place.Disk.RemoveAll(dir)
+	s, err := spill.New(place.Disk, dir)
 	if err != nil {
 		return err
 	}
@@ -133,19 +128,10 @@ func groupRecords(ns eventstore.Namespace, records []eventstore.Record) []work {
 	return all
 }
 
-// spillPattern names the folders of builds; those that a crash left are removed
-// at the next start.
-const spillPattern = "rebuild-*"
+// spillPrefix begins the names of the folders of builds; those that a crash left
+// are removed at the next start.
+const spillPrefix = "rebuild-"
 
-func removeSpilled(spillDir string) error {
-	left, err := filepath.Glob(filepath.Join(spillDir, spillPattern))
-	if err != nil {
-		return err
-	}
-	for _, dir := range left {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove what a rebuild left: %w", err)
-		}
-	}
-	return nil
+func (m *Manager) spills() spill.Place {
+	return spill.Place{Disk: m.Disk, Dir: m.SpillDir, Prefix: spillPrefix}
 }

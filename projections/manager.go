@@ -11,6 +11,7 @@ import (
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/docket-orders/docket/internal/disk"
 	"github.com/docket-orders/docket/view"
 	"github.com/google/uuid"
 )
@@ -46,9 +47,10 @@ type Options struct {
 	Store     eventstore.Store
 	Namespace eventstore.Namespace
 	Backend   Backend
-	SpillDir  string // folder for the temporary files of a rebuild
-	Owner     string // of the lanes; a new id when empty
-	Fold      Fold   // of every generation; the zero value is this program's own
+	SpillDir  string  // folder for the temporary files of a rebuild
+	Disk      disk.FS // under them; the operating system's when nil
+	Owner     string  // of the lanes; a new id when empty
+	Fold      Fold    // of every generation; the zero value is this program's own
 	Logger    *slog.Logger
 	Clock     func() time.Time
 }
@@ -92,6 +94,9 @@ type generation struct {
 
 // NewManager prepares a manager; Run starts it.
 func NewManager(o Options) *Manager {
+	if o.Disk == nil {
+		o.Disk = disk.OS()
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -154,7 +159,7 @@ func (m *Manager) start(ctx context.Context) error {
 	if m.SpillDir == "" {
 		return errors.New("no folder for the temporary files of a rebuild")
 	}
-	if err := removeSpilled(m.SpillDir); err != nil {
+	if err := m.spills().Sweep(); err != nil {
 		return err
 	}
 	live, revision, err := m.registry.live(ctx)
@@ -214,7 +219,7 @@ func (m *Manager) start(ctx context.Context) error {
 			return err
 		}
 		if big {
-			err := build(ctx, g.applier, lanes, log, m.SpillDir, Progress{Generation: g.number}, m.report(nil))
+			err := build(ctx, g.applier, lanes, log, m.spills(), Progress{Generation: g.number}, m.report(nil))
 			m.endReport(nil)
 			if err != nil {
 				return err

@@ -66,7 +66,7 @@ func (m *Manager) rebuild(ctx context.Context, report func(Progress)) (err error
 		return fmt.Errorf("rebuild: %w", err)
 	}
 	last := p
-	if err := build(ctx, g.applier, lanes, log, m.SpillDir, p, func(p Progress) { last = p; report(p) }); err != nil {
+	if err := build(ctx, g.applier, lanes, log, m.spills(), p, func(p Progress) { last = p; report(p) }); err != nil {
 		return fmt.Errorf("rebuild: %w", err)
 	}
 	last.Phase = "following"

@@ -68,7 +68,7 @@ func (u *run) lookAndFind(ctx context.Context, ids []string) error {
 // goes a mark for every order that the views keep. Then it is compared file by
 // file, by as many goroutines as there are processors.
 func (u *run) compareAll(ctx context.Context) (*tally, error) {
-	s, err := spill.New(u.dir)
+	s, err := spill.New(u.Disk, u.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (u *run) compareAll(ctx context.Context) (*tally, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTally(u.dir, u.report.Barrier, parked)
+	t, err := newTally(u.Disk, u.dir, u.report.Barrier, parked)
 	if err != nil {
 		return nil, err
 	}

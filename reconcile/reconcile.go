@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/disk"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
 )
@@ -52,13 +53,14 @@ type Projection interface {
 	Reproject(ctx context.Context, orderID string) error
 }
 
-// Options of a Reconciler; all but Fold, Logger and Clock are needed.
+// Options of a Reconciler; all but Fold, Disk, Logger and Clock are needed.
 type Options struct {
 	Store      eventstore.Store
 	Namespace  eventstore.Namespace
 	Projection Projection
 	Fold       projections.Fold // of Projection; the zero value is this program's own
 	SpillDir   string           // folder for the temporary files of a run
+	Disk       disk.FS          // under them; nil: the operating system's
 	Logger     *slog.Logger
 	Clock      func() time.Time
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -16,6 +14,8 @@ import (
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/docket-orders/docket/internal/disk"
+	"github.com/docket-orders/docket/internal/spill"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/reconcile/expected"
 	"github.com/google/uuid"
@@ -69,6 +69,9 @@ type Reconciler struct {
 
 // New prepares a Reconciler.
 func New(o Options) *Reconciler {
+	if o.Disk == nil {
+		o.Disk = disk.OS()
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -165,7 +168,7 @@ func (r *Reconciler) Run(ctx context.Context, id string, request Request, progre
 	if err := u.begin(ctx); err != nil {
 		return Report{}, fmt.Errorf("begin reconciliation: %w", err)
 	}
-	defer os.RemoveAll(u.dir)
+	defer u.Disk.RemoveAll(u.dir)
 	failure := u.guarded(func() error { return u.all(ctx) })
 	var ended Report
 	err := u.guarded(func() (err error) {
@@ -211,25 +214,18 @@ func (r Report) clone() Report {
 	return r
 }
 
-// spillPattern names the folders of runs; those that a crash left are removed
-// by the next run.
-const spillPattern = "reconcile-*"
+// spillPrefix begins the names of the folders of runs; those that a crash left
+// are removed by the next run.
+const spillPrefix = "reconcile-"
 
 // begin chooses the barrier and writes the run's first event.
 func (u *run) begin(ctx context.Context) error {
-	left, err := filepath.Glob(filepath.Join(u.SpillDir, spillPattern))
+	place := spill.Place{Disk: u.Disk, Dir: u.SpillDir, Prefix: spillPrefix}
+	err := place.Sweep()
 	if err != nil {
 		return err
 	}
-	for _, dir := range left {
-		if err := os.RemoveAll(dir); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(u.SpillDir, 0o700); err != nil {
-		return err
-	}
-	if u.dir, err = os.MkdirTemp(u.SpillDir, spillPattern); err != nil {
+	if u.dir, err = place.Folder(); err != nil {
 		return err
 	}
 	id := u.report.ID
@@ -253,7 +249,7 @@ func (u *run) begin(ctx context.Context) error {
 		err = u.journal.flush(ctx)
 	}
 	if err != nil {
-		os.RemoveAll(u.dir)
+		u.Disk.RemoveAll(u.dir)
 	}
 	return err
 }

@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/disk"
 	"github.com/docket-orders/docket/internal/spill"
 	"github.com/docket-orders/docket/projections"
 )
@@ -27,12 +27,13 @@ type tally struct {
 
 	figures   map[projections.FigureKey]values
 	customers *spill.Spill
+	disk      disk.FS
 	dir       string
 	folders   int
 }
 
-func newTally(dir string, at eventstore.Position, parked map[string]projections.Parked) (*tally, error) {
-	t := &tally{parked: parked, figures: map[projections.FigureKey]values{}, dir: dir}
+func newTally(d disk.FS, dir string, at eventstore.Position, parked map[string]projections.Parked) (*tally, error) {
+	t := &tally{parked: parked, figures: map[projections.FigureKey]values{}, disk: d, dir: dir}
 	for i := range t.at {
 		t.at[i] = at
 	}
@@ -44,10 +45,10 @@ func newTally(dir string, at eventstore.Position, parked map[string]projections.
 func (t *tally) folder() (*spill.Spill, error) {
 	t.folders++
 	dir := filepath.Join(t.dir, "customers-"+strconv.Itoa(t.folders))
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := t.disk.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spill customers: %w", err)
 	}
-	return spill.New(dir)
+	return spill.New(t.disk, dir)
 }
 
 // waits says which figures wait in files.

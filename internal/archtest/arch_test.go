@@ -50,6 +50,7 @@ var arrows = map[string][]string{
 	"internal/spill":              {"eventstore", "internal/disk"},
 	"internal/archtest":           {},
 	"internal/disk":               {},
+	"internal/disk/disktest":      {"internal/disk"},
 	"internal/embedded":           {"..."},
 }
 

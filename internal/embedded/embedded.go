@@ -85,12 +85,12 @@ func Open(ctx context.Context, dir string, o Options) (*Docket, error) {
 	spill := filepath.Join(dir, "tmp")
 	d.Manager = projections.NewManager(projections.Options{
 		Store: store, Namespace: o.Namespace, Backend: around(o.Backend, projections.Backend(views)),
-		SpillDir: spill, Logger: o.Logger,
+		SpillDir: spill, Disk: o.Disk, Logger: o.Logger,
 	})
 	d.Queries = query.New(query.Options{Store: store, Namespace: o.Namespace, Live: d.live, Progress: d.Manager, Log: log, Clock: d.Orders.Clock})
 	d.Auditor = audit.New(audit.Options{Query: d.Queries})
 	d.Reconciler = reconcile.New(reconcile.Options{
-		Store: store, Namespace: o.Namespace, Projection: d.Manager, SpillDir: spill, Logger: o.Logger,
+		Store: store, Namespace: o.Namespace, Projection: d.Manager, SpillDir: spill, Disk: o.Disk, Logger: o.Logger,
 	})
 
 	// The views outlive ctx: what was accepted is still applied while stopping.

@@ -4,23 +4,28 @@
 // together and in order.
 //
 // It promises nothing beyond the process: the files are of no use to another,
-// and whoever makes the folder removes it. projections builds generations with
-// it, reconcile compares the log with the views.
+// and are never synced. Whoever makes a folder in a Place removes it, and sweeps
+// away first what a crash left. projections builds generations with it,
+// reconcile compares the log with the views.
 package spill
 
 import (
 	"bufio"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/disk"
 )
 
 const (
@@ -33,13 +38,46 @@ const (
 	maxDepth = 5
 )
 
+// Place is where the folders of one kind of work are: in Dir, their names
+// beginning with Prefix.
+type Place struct {
+	Disk        disk.FS
+	Dir, Prefix string
+}
+
+// Folder makes an empty one.
+func (p Place) Folder() (string, error) {
+	dir := filepath.Join(p.Dir, p.Prefix+rand.Text())
+	if err := p.Disk.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("spill: %w", err)
+	}
+	return dir, nil
+}
+
+// Sweep removes all that are there; nobody may be at work in one.
+func (p Place) Sweep() error {
+	left, err := p.Disk.ReadDir(p.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("spill: %w", err)
+	}
+	for _, e := range left {
+		if strings.HasPrefix(e.Name(), p.Prefix) {
+			if err := p.Disk.RemoveAll(filepath.Join(p.Dir, e.Name())); err != nil {
+				return fmt.Errorf("remove what a crash left: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // Spill deals records out to files by the hash of their stream, so that each
 // file holds all records of its streams, in order, and can be folded on its
 // own. It is used by one goroutine at a time.
 type Spill struct {
+	disk  disk.FS
 	dir   string
 	depth int
-	files [fileCount]*os.File
+	files [fileCount]disk.File
 	w     [fileCount]*bufio.Writer
 	sizes [fileCount]int64
 	count [fileCount]int // of records
@@ -47,12 +85,12 @@ type Spill struct {
 }
 
 // New makes the files in dir, a folder of its own that must be there.
-func New(dir string) (*Spill, error) { return newSpill(dir, 0) }
+func New(d disk.FS, dir string) (*Spill, error) { return newSpill(d, dir, 0) }
 
-func newSpill(dir string, depth int) (*Spill, error) {
-	s := &Spill{dir: dir, depth: depth}
+func newSpill(d disk.FS, dir string, depth int) (*Spill, error) {
+	s := &Spill{disk: d, dir: dir, depth: depth}
 	for i := range s.files {
-		f, err := os.Create(filepath.Join(dir, strconv.Itoa(i)))
+		f, err := d.OpenFile(filepath.Join(dir, strconv.Itoa(i)), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err != nil {
 			s.Close()
 			return nil, fmt.Errorf("spill: %w", err)
@@ -127,7 +165,7 @@ func (s *Spill) Each(fold func([]eventstore.Record) error) error {
 		}
 		f.Close()
 		s.files[i] = nil
-		if err := os.Remove(f.Name()); err != nil {
+		if err := s.disk.Remove(f.Name()); err != nil {
 			return fmt.Errorf("spill: %w", err)
 		}
 	}
@@ -135,12 +173,12 @@ func (s *Spill) Each(fold func([]eventstore.Record) error) error {
 }
 
 // deal deals one large file out to files of its own.
-func (s *Spill) deal(f *os.File, fold func([]eventstore.Record) error) error {
+func (s *Spill) deal(f disk.File, fold func([]eventstore.Record) error) error {
 	dir := f.Name() + ".d"
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := s.disk.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("spill: %w", err)
 	}
-	deeper, err := newSpill(dir, s.depth+1)
+	deeper, err := newSpill(s.disk, dir, s.depth+1)
 	if err != nil {
 		return err
 	}
@@ -151,10 +189,10 @@ func (s *Spill) deal(f *os.File, fold func([]eventstore.Record) error) error {
 	if err := deeper.Each(fold); err != nil {
 		return err
 	}
-	return os.Remove(dir)
+	return s.disk.Remove(dir)
 }
 
-func readRecords(f *os.File, each func(eventstore.Record) error) error {
+func readRecords(f disk.File, each func(eventstore.Record) error) error {
 	in := reader{Reader: bufio.NewReaderSize(f, 256<<10), names: map[string]string{}}
 	for {
 		r, err := in.record()

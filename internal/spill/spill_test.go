@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/disk"
 	"github.com/google/uuid"
 )
 
@@ -14,7 +15,7 @@ import (
 // when a file is too large and is dealt out again.
 func TestSpill(t *testing.T) {
 	dir := t.TempDir()
-	s, err := New(dir)
+	s, err := New(disk.OS(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func TestSpill(t *testing.T) {
 }
 
 func TestSpillThatWasCut(t *testing.T) {
-	s, err := newSpill(t.TempDir(), 0)
+	s, err := newSpill(disk.OS(), t.TempDir(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
