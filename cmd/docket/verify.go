@@ -82,11 +82,7 @@ func (p *program) writeVerified(r sqlite.Report) error {
 		fmt.Fprintf(p.stdout, "%d positions are accepted as lost\n", r.Lost)
 	}
 	for _, f := range r.Findings {
-		if f.Position == eventstore.Start {
-			fmt.Fprintln(p.stdout, f.Text)
-		} else {
-			fmt.Fprintf(p.stdout, "position %s: %s\n", f.Position, f.Text)
-		}
+		fmt.Fprintln(p.stdout, f)
 	}
 	switch {
 	case r.More:

@@ -62,6 +62,17 @@ func readHead(d disk.FS, dir string) (h head, ok bool, err error) {
 	return h, true, nil
 }
 
+// readHeadSteadily reads beside a process that writes: again when it may have
+// met a write half done.
+func readHeadSteadily(d disk.FS, dir string) (h head, ok bool, err error) {
+	for range 3 {
+		if h, ok, err = readHead(d, dir); err == nil {
+			break
+		}
+	}
+	return h, ok, err
+}
+
 func openHead(d disk.FS, dir string) (*headFile, error) {
 	f, err := d.OpenFile(headPath(dir), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {

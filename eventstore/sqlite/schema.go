@@ -57,13 +57,18 @@ const (
 	checkpointPages = 4096
 )
 
-// openConn opens path on the named VFS (empty: the default one).
-func openConn(path, vfs string, flags sqlite3.OpenFlag) (*sqlite3.Conn, error) {
+// fileURI names a file on the named VFS (empty: the default one).
+func fileURI(path, vfs string) string {
 	name := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
 	if vfs != "" {
 		name += "?vfs=" + url.QueryEscape(vfs)
 	}
-	conn, err := sqlite3.OpenFlags(name, flags|sqlite3.OPEN_URI)
+	return name
+}
+
+// openConn opens path on the named VFS (empty: the default one).
+func openConn(path, vfs string, flags sqlite3.OpenFlag) (*sqlite3.Conn, error) {
+	conn, err := sqlite3.OpenFlags(fileURI(path, vfs), flags|sqlite3.OPEN_URI)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
 	}

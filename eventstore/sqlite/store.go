@@ -26,6 +26,8 @@
 //	head           the last acknowledged position, see headFile
 //	lock           held while a process has the store open; contains its id
 //	snapshots.db   see Snapshots
+//	restore        a restore under way, see Restore
+//	replaced-TIME  the log that a restore replaced
 //
 // A soft delete, truncation or limit is the last $metadata event of the stream
 // "$$" + name, as in EventStoreDB. No row is ever changed or removed.
@@ -93,6 +95,8 @@ type Store struct {
 	snapshots *Snapshots
 	readers   *pool
 
+	copied bool // a copy that nobody writes to, and that has no head file
+
 	writer      *writer // nil when read-only
 	queue       chan *request
 	queuedBytes atomic.Int64
@@ -140,7 +144,13 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 	if err := s.opt.Disk.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open event store: %w", err)
 	}
+	if err := notABackup(s.opt.Disk, dir); err != nil {
+		return nil, err
+	}
 	if s.lock, err = lockFolder(s.opt.Disk, dir); err != nil {
+		return nil, err
+	}
+	if err := settleRestore(s.opt.Disk, dir, s.opt.Now()); err != nil {
 		return nil, err
 	}
 	conn, err := openWriter(s.path(), s.opt.VFS, func() [16]byte { return uuid.New() })
@@ -170,12 +180,23 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 // verify or export it. Writes fail with ErrReadOnly and Subscribe is refused.
 // SQLite leaves its -shm and -wal files behind.
 func OpenReadOnly(ctx context.Context, dir string) (*Store, error) {
+	return openReadOnly(ctx, dir, Options{})
+}
+
+func openReadOnly(ctx context.Context, dir string, opt Options) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s := newStore(dir, Options{})
+	s := newStore(dir, opt)
 	close(s.stopped)
-	conn, err := openConn(s.path(), "", sqlite3.OPEN_READONLY)
+	err := noRestoreUnderWay(s.opt.Disk, dir)
+	if err == nil {
+		s.copied, err = exists(s.opt.Disk, filepath.Join(dir, manifestName))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open event store: %w", err)
+	}
+	conn, err := openConn(s.path(), s.opt.VFS, sqlite3.OPEN_READONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +228,9 @@ func newStore(dir string, opt Options) *Store {
 	return s
 }
 
-func (s *Store) path() string { return filepath.Join(s.dir, "events.db") }
+const logName = "events.db"
+
+func (s *Store) path() string { return filepath.Join(s.dir, logName) }
 
 // load reads identity and length of the log.
 func (s *Store) load(conn *sqlite3.Conn) error {

@@ -33,6 +33,14 @@ type Finding struct {
 	Text     string
 }
 
+// String names the position, when there is one.
+func (f Finding) String() string {
+	if f.Position == eventstore.Start {
+		return f.Text
+	}
+	return "position " + f.Position.String() + ": " + f.Text
+}
+
 const maxFindings = 1000
 
 // Verify checks the whole log: checksums, contiguous positions and revisions,
@@ -92,7 +100,8 @@ func (v *verifier) run(ctx context.Context, progress func(done, total uint64)) e
 		}
 		progress(min(v.next-1, total), total)
 	}
-	h, ok, headErr := v.readHead() // before the log: it may grow in between
+	// Before the log: it may grow in between.
+	h, ok, headErr := readHeadSteadily(v.store.opt.Disk, v.store.dir)
 	if err := v.begin.Exec(); err != nil {
 		return err
 	}
@@ -110,6 +119,7 @@ func (v *verifier) run(ctx context.Context, progress func(done, total uint64)) e
 	v.streams()
 	v.structure()
 	switch {
+	case v.store.copied:
 	case headErr != nil:
 		v.find(0, "%v", headErr)
 	case !ok:
@@ -268,14 +278,4 @@ func (v *verifier) structure() {
 	if err := stmt.Err(); err != nil {
 		v.find(0, "SQLite: %v", err)
 	}
-}
-
-// readHead reads again when it may have met a write half done.
-func (v *verifier) readHead() (h head, ok bool, err error) {
-	for range 3 {
-		if h, ok, err = readHead(v.store.opt.Disk, v.store.dir); err == nil {
-			break
-		}
-	}
-	return h, ok, err
 }
