@@ -15,6 +15,7 @@ import (
 	json "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/domain/order"
@@ -61,6 +62,13 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 	if err := wantMediaType(r.Request, "application/x-ndjson"); err != nil {
 		return err
 	}
+	if err := wantPlain(r.Request); err != nil {
+		return err
+	}
+	if err := s.gates.enter(r, adoptions); err != nil {
+		return err
+	}
+	r.exchange.streams = true
 	control := http.NewResponseController(w)
 	_ = control.EnableFullDuplex() // HTTP/2 has it anyway
 	defer func() {
@@ -69,11 +77,17 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 	}()
 
 	var (
-		waiting = make(chan *adoption, 4*s.o.AdoptionWorkers)
-		workers = make([]chan *adoption, s.o.AdoptionWorkers)
+		waiting = make(chan *adoption, 4*s.o.Limits.AdoptionWorkers)
+		workers = make([]chan *adoption, s.o.Limits.AdoptionWorkers)
 		working sync.WaitGroup
-		ended   error // of the body; read after waiting is closed
+		memory  = semaphore.NewWeighted(s.o.Limits.AdoptionBytes) // of lines read and not answered
+		ended   error                                             // of the body; read after waiting is closed
 	)
+	// flush and write are given up when nobody takes what is sent.
+	flush := func() {
+		_ = control.SetWriteDeadline(time.Now().Add(s.o.Limits.AdoptionIdle))
+		_ = control.Flush()
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer working.Wait()
 	defer cancel()
@@ -93,7 +107,7 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 				close(worker)
 			}
 		}()
-		ended = s.readAdoptions(ctx, r, control, waiting, workers)
+		ended = s.readAdoptions(ctx, r, control, memory, waiting, workers)
 	})
 
 	w.Header().Set("Content-Type", "application/x-ndjson")
@@ -103,9 +117,10 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 		select {
 		case <-a.done:
 		default: // somebody may wait for what is there
-			_ = control.Flush()
+			flush()
 			<-a.done
 		}
+		memory.Release(int64(len(a.line)))
 		if a.answer.Problem != nil {
 			a.answer.Problem.TraceID = r.traceID
 		}
@@ -113,7 +128,7 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 		if err != nil {
 			return err
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(s.o.AdoptionIdle))
+		_ = control.SetWriteDeadline(time.Now().Add(s.o.Limits.AdoptionIdle))
 		if _, err := w.Write(append(line, '\n')); err != nil {
 			cancel()
 			for range waiting { // the reader stops by itself
@@ -121,25 +136,25 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 			return nil
 		}
 		if len(waiting) == 0 {
-			_ = control.Flush()
+			flush()
 		}
 	}
 	if ended != nil {
 		// The status is sent: a connection that breaks off is the only way left
 		// to say that lines are missing.
 		s.o.Logger.WarnContext(r.Context(), "adoptions ended early", "traceId", r.traceID, "error", ended)
-		_ = control.Flush()
+		flush()
 		panic(http.ErrAbortHandler)
 	}
 	return nil
 }
 
 // readAdoptions deals lines to workers by order id until the body ends.
-func (s *server) readAdoptions(ctx context.Context, r *request, control *http.ResponseController, waiting chan<- *adoption, workers []chan *adoption) error {
+func (s *server) readAdoptions(ctx context.Context, r *request, control *http.ResponseController, memory *semaphore.Weighted, waiting chan<- *adoption, workers []chan *adoption) error {
 	body := bufio.NewReaderSize(r.Body, 64<<10)
 	for number := int64(1); ; number++ {
-		_ = control.SetReadDeadline(time.Now().Add(s.o.AdoptionIdle))
-		line, tooLong, err := readLine(body, s.o.MaxAdoptionLine)
+		_ = control.SetReadDeadline(time.Now().Add(s.o.Limits.AdoptionIdle))
+		line, tooLong, err := readLine(body, s.o.Limits.AdoptionLineBytes)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
@@ -152,8 +167,11 @@ func (s *server) readAdoptions(ctx context.Context, r *request, control *http.Re
 		}
 		a := &adoption{line: line, done: make(chan struct{}), answer: AdoptionAnswer{Line: number}}
 		if tooLong {
-			a.refuse(problem("body-too-large", "at most %d bytes are taken in one line", s.o.MaxAdoptionLine))
+			a.refuse(problem("body-too-large", "at most %d bytes are taken in one line", s.o.Limits.AdoptionLineBytes))
 			close(a.done)
+		}
+		if err := memory.Acquire(ctx, int64(len(line))); err != nil {
+			return err
 		}
 		select {
 		case waiting <- a:

@@ -42,7 +42,7 @@ func (r *rig) adopt(body string, headers ...string) []AdoptionAnswer {
 
 func TestAdoptionAnswersEveryLine(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(o *Options) { o.MaxAdoptionLine = 4000 })
+	r := newRig(t, func(o *Options) { o.Limits.AdoptionLineBytes = 4000 })
 	whole := `{"id":"a","key":"k","last":true,"history":` + history("a", paid("p", "15.30")) + `,"claim":{"keepsPayments":true}}`
 	lines := []string{
 		whole,
@@ -116,7 +116,7 @@ func TestAdoptionAnswersEveryLine(t *testing.T) {
 
 func TestPartsOfOneOrderStayInSequence(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(o *Options) { o.AdoptionWorkers = 3 })
+	r := newRig(t, func(o *Options) { o.Limits.AdoptionWorkers = 3 })
 	const orders, parts = 20, 15
 	var body strings.Builder
 	for part := range parts {
@@ -178,7 +178,7 @@ func TestAdoptionsStreamBothWays(t *testing.T) {
 
 func TestAdoptionEndsWithItsCaller(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(o *Options) { o.AdoptionIdle = 50 * time.Millisecond })
+	r := newRig(t, func(o *Options) { o.Limits.AdoptionIdle = 50 * time.Millisecond })
 	in, out := io.Pipe()
 	req, err := http.NewRequest("POST", r.server.URL+"/v1/adoptions", in)
 	if err != nil {

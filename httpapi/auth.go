@@ -83,11 +83,12 @@ func HashKey(key string) string {
 type caller struct {
 	name   string
 	scopes []Scope
+	number int // among the callers of the gates
 }
 
 // localCaller is whoever speaks from this machine where no keys are wanted, and
 // whoever knows the key of this run.
-var localCaller = caller{"local", allScopes}
+var localCaller = caller{"local", allScopes, 0}
 
 // authenticate finds the caller of a request and checks the scope.
 func (s *server) authenticate(r *http.Request, need Scope) (caller, error) {
@@ -123,16 +124,16 @@ func (s *server) callerOf(r *http.Request) (caller, error) {
 	if s.runKeyHash != nil && subtle.ConstantTimeCompare(hash, s.runKeyHash) == 1 {
 		return localCaller, nil
 	}
-	var found *Key
+	found := -1
 	for i := range s.o.Keys { // all of them, so that time tells nothing
 		if subtle.ConstantTimeCompare(hash, []byte(s.o.Keys[i].SHA256)) == 1 {
-			found = &s.o.Keys[i]
+			found = i
 		}
 	}
-	if found == nil {
+	if found < 0 {
 		return caller{}, problem("unauthenticated", "the key is not known")
 	}
-	return caller{found.Name, found.Scopes}, nil
+	return caller{s.o.Keys[found].Name, s.o.Keys[found].Scopes, found + 1}, nil
 }
 
 // loopbackHost accepts the names by which a browser on this machine may speak

@@ -72,7 +72,7 @@ type TotalsChange struct {
 func commandRoute[C order.Command](method, path, summary, example string, fill func(c *C, r *request)) route {
 	body := readerOf[C]()
 	return route{
-		method: method, path: path, scope: ScopeWrite, summary: summary,
+		method: method, path: path, scope: ScopeWrite, class: commands, summary: summary,
 		params: []param{dryRunParam}, headers: []string{"Idempotency-Key", "If-Match", "Prefer"},
 		body: *new(C), example: example, status: http.StatusOK, answer: CommandAnswer{},
 		codes: commandCodes,
@@ -125,15 +125,18 @@ func (s *server) command(w http.ResponseWriter, r *request, read func(data []byt
 	r.key = key
 	w.Header().Set("Idempotency-Key", key)
 
-	data, err := readBody(w, r.Request, "application/json", s.o.MaxBody)
+	data, err := readBody(w, r.Request, "application/json", s.o.Limits.BodyBytes)
 	if err != nil {
+		return err
+	}
+	if err := s.gates.enter(r, commands); err != nil {
 		return err
 	}
 	id, cmd, err := read(data)
 	if err != nil {
 		return err
 	}
-	prefer, err := parsePrefer(r.Request, s.o.MaxWait)
+	prefer, err := parsePrefer(r.Request, s.o.Limits.WaitTime)
 	if err != nil {
 		return err
 	}
@@ -207,7 +210,7 @@ func (s *server) command(w http.ResponseWriter, r *request, read func(data []byt
 // handle runs a command to its end although its caller may hang up: what was
 // accepted is finished.
 func (s *server) handle(ctx context.Context, id string, cmd order.Command, req command.Request) (command.Result, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.CommandTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.Limits.CommandTime)
 	defer cancel()
 	result, err := s.o.Orders.Handle(ctx, id, cmd, req)
 	switch {

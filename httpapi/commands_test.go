@@ -259,7 +259,7 @@ func TestCommandsOnNothing(t *testing.T) {
 
 func TestBodiesAreBounded(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(o *Options) { o.MaxBody = 1000 })
+	r := newRig(t, func(o *Options) { o.Limits.BodyBytes = 1000 })
 	r.post("/v1/orders", `{"number":"`+strings.Repeat("x", 1000)+`"}`).problem(413, "body-too-large")
 	for _, ct := range []string{"", "application/x-www-form-urlencoded", "application/json; charset=latin1", "application/json, text/plain", "json"} {
 		r.post("/v1/orders", `{}`, "Content-Type: "+ct).problem(415, "unsupported-media-type")

@@ -34,10 +34,8 @@ var strict = json.JoinOptions(
 	)),
 )
 
-// bodyTimeout is how long a body may take to arrive.
-const bodyTimeout = 30 * time.Second
-
-// readBody reads a whole body of the media type, at most limit bytes.
+// readBody reads a whole body of the media type, at most limit bytes. observed
+// has set when it must be there; from here on nothing more is waited for.
 func readBody(w http.ResponseWriter, r *http.Request, mediaType string, limit int64) ([]byte, error) {
 	empty := r.ContentLength == 0
 	// A DELETE cannot be sent across origins by a form, so it needs no content
@@ -47,23 +45,24 @@ func readBody(w http.ResponseWriter, r *http.Request, mediaType string, limit in
 			return nil, err
 		}
 	}
-	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return nil, problem("unsupported-media-type", "Content-Encoding %.40q is not taken", enc)
+	if err := wantPlain(r); err != nil {
+		return nil, err
 	}
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	// A caller that sends a byte now and then does not hold us for ever.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	data, err := io.ReadAll(counted{http.MaxBytesReader(w, r.Body, limit), exchangeOf(r.Context())})
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
 		return nil, tooLarge(limit)
+	case errors.Is(err, errHeld):
+		return nil, overloaded("bytes")
 	case err != nil:
 		return nil, problem("invalid-body", "the body ended before it was complete").because(err)
+	}
+	if !empty {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}
 	return data, nil
 }
@@ -83,6 +82,17 @@ func wantMediaType(r *http.Request, want string) error {
 	}
 	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return problem("unsupported-media-type", "charset %.40q is not utf-8", charset)
+	}
+	return nil
+}
+
+// wantPlain refuses what would have to be unpacked: a small body cannot become a
+// large one here.
+func wantPlain(r *http.Request) error {
+	for _, encoding := range r.Header.Values("Content-Encoding") {
+		if !strings.EqualFold(encoding, "identity") {
+			return problem("unsupported-media-type", "Content-Encoding %.40q is not taken", encoding)
+		}
 	}
 	return nil
 }

@@ -180,7 +180,7 @@ func (s *server) getRefusals(w http.ResponseWriter, r *request) error {
 // holds every acknowledged write: a token need not be waited for, only be of
 // this log.
 func (s *server) pastOf(r *request) (id string, err error) {
-	read, err := s.read(r)
+	read, err := s.readOf(r)
 	switch {
 	case err != nil:
 		return "", err

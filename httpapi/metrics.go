@@ -28,7 +28,7 @@ type metrics struct {
 	handler    http.Handler
 }
 
-func newMetrics(orders *command.Orders, views *projections.Manager, refusals *audit.Refusals) *metrics {
+func newMetrics(orders *command.Orders, views *projections.Manager, refusals *audit.Refusals, gates *gates) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "docket_http_requests_total", Help: "Requests answered, by route, method and status.",
@@ -49,7 +49,7 @@ func newMetrics(orders *command.Orders, views *projections.Manager, refusals *au
 	registry.MustRegister(
 		m.requests, m.duration, m.inFlight, m.commands,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		parts{orders, views, refusals},
+		parts{orders, views, refusals}, gates,
 		m.reconciled.verdict, m.reconciled.findings, m.reconciled.repaired, m.reconciled.ended,
 	)
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})

@@ -24,6 +24,14 @@ type exchange struct {
 	command     string
 	key         string // idempotency key of a command
 	problem     *Problem
+
+	gates   *gates
+	class   class // of the last turn that was asked for
+	gate    *gate // where the request has its turn; nil: nowhere
+	streams bool  // the turn ends with the answer, not with its begin
+	number  int   // of the caller there
+	bytes   int64 // of the body and the answer, as far as they were counted
+	held    int64 // of them, taken from what all requests share
 }
 
 type exchangeKey struct{}
@@ -36,13 +44,18 @@ func exchangeOf(ctx context.Context) *exchange {
 // answer remembers what was sent.
 type answer struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+	exchange *exchange
+	status   int
+	bytes    int64
 }
 
+// WriteHeader ends the request's turn: what is left to do is to write.
 func (a *answer) WriteHeader(status int) {
 	if a.status == 0 {
 		a.status = status
+		if !a.exchange.streams {
+			a.exchange.leave()
+		}
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -65,8 +78,14 @@ func (s *server) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := s.o.Now()
 		e := newExchange(r)
+		e.gates = s.gates
+		defer e.end()
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e))
-		a := &answer{ResponseWriter: w}
+		a := &answer{ResponseWriter: w, exchange: e}
+		if r.ContentLength != 0 {
+			// Whatever becomes of the request, net/http waits for its body.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.o.Limits.BodyTime))
+		}
 		a.Header().Set("Trace-Id", e.traceID)
 		a.Header().Set("X-Content-Type-Options", "nosniff")
 		s.metrics.inFlight.Inc()

@@ -219,7 +219,10 @@ func (d *documenter) responses(rt *route) object {
 
 // problemsOf lists the codes a route may answer, by status.
 func problemsOf(rt *route) map[int][]string {
-	codes := append([]string{"internal", "wrong-host", "invalid-parameter", "invalid-header"}, rt.codes...)
+	codes := append([]string{"internal", "wrong-host", "invalid-parameter", "invalid-header", "url-too-long", "header-too-large"}, rt.codes...)
+	if rt.class != free || slices.Contains(rt.headers, "Prefer") {
+		codes = append(codes, "overloaded", "too-many-requests")
+	}
 	if rt.scope != scopeNone {
 		codes = append(codes, "unauthenticated", "forbidden")
 	}

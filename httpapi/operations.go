@@ -96,14 +96,14 @@ var (
 // listProjections with Prefer: wait=N waits until everything that was in the
 // log at the call is applied or parked; Preference-Applied says that it is.
 func (s *server) listProjections(w http.ResponseWriter, r *request) error {
-	prefer, err := parsePrefer(r.Request, s.o.MaxWait)
+	prefer, err := parsePrefer(r.Request, s.o.Limits.WaitTime)
 	if err != nil {
 		return err
 	}
 	if prefer.waits {
 		ctx, cancel := context.WithTimeout(r.Context(), prefer.wait)
 		defer cancel()
-		err := s.o.Projections.CaughtUp(ctx)
+		err := s.waiting(r, func() error { return s.o.Projections.CaughtUp(ctx) })
 		if err == nil {
 			w.Header().Set("Preference-Applied", "wait")
 		} else if ctx.Err() == nil {
@@ -244,7 +244,7 @@ func (s *server) retryParked(w http.ResponseWriter, r *request) error {
 		return errNotParked
 	}
 	// The caller may hang up; a retry once begun ends.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.o.CommandTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.o.Limits.CommandTime)
 	defer cancel()
 	if err := s.o.Projections.Retry(ctx, parked[i].OrderID); err != nil {
 		return err
@@ -261,7 +261,7 @@ func namedProjection(r *request) error {
 
 // emptyBody takes a body that says nothing: none, or an empty object.
 func (s *server) emptyBody(w http.ResponseWriter, r *request) error {
-	data, err := readBody(w, r.Request, "application/json", s.o.MaxBody)
+	data, err := readBody(w, r.Request, "application/json", s.o.Limits.BodyBytes)
 	if err != nil {
 		return err
 	}

@@ -236,10 +236,20 @@ func writeList(w http.ResponseWriter, r *request, page query.ListAnswer, without
 	return writeJSON(w, http.StatusOK, body)
 }
 
-// read is what accompanies the question: the token of a write, and how long to
-// wait for it.
+// read is what accompanies the question: the token of a write. Where the caller
+// waits for it, that is over.
 func (s *server) read(r *request) (query.Read, error) {
-	prefer, err := parsePrefer(r.Request, s.o.MaxWait)
+	read, err := s.readOf(r)
+	if err != nil || read.Token == nil || read.Wait == 0 {
+		return read, err
+	}
+	err = s.waiting(r, func() error { return s.o.Query.Await(r.Context(), read) })
+	return query.Read{Token: read.Token}, err
+}
+
+// readOf is the token of a write, and how long to wait for it.
+func (s *server) readOf(r *request) (query.Read, error) {
+	prefer, err := parsePrefer(r.Request, s.o.Limits.WaitTime)
 	if err != nil {
 		return query.Read{}, err
 	}

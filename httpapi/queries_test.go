@@ -81,7 +81,7 @@ func TestConsistencyTokens(t *testing.T) {
 
 func TestReadModelBehind(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(o *Options) { o.MaxWait = 20 * time.Millisecond })
+	r := newRig(t, func(o *Options) { o.Limits.WaitTime = 20 * time.Millisecond })
 	r.placed("o-1")
 	r.caughtUp()
 	identity, err := r.store.Log(t.Context())

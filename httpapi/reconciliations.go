@@ -35,7 +35,7 @@ var reconcileReader = readerOf[ReconcileBody]()
 // once it has ended, whichever comes first. The run does not end with its
 // request.
 func (s *server) startReconciliation(w http.ResponseWriter, r *request) error {
-	data, err := readBody(w, r.Request, "application/json", s.o.MaxBody)
+	data, err := readBody(w, r.Request, "application/json", s.o.Limits.BodyBytes)
 	if err != nil {
 		return err
 	}
@@ -56,9 +56,14 @@ func (s *server) startReconciliation(w http.ResponseWriter, r *request) error {
 	if body.MaxRepairs != nil && !body.Repair {
 		return problem("invalid-body", "maxRepairs bounds a repair").at("/maxRepairs", "want repair, too")
 	}
-	prefer, err := parsePrefer(r.Request, s.o.MaxWait)
+	prefer, err := parsePrefer(r.Request, s.o.Limits.WaitTime)
 	if err != nil {
 		return err
+	}
+	if prefer.waits {
+		if err := s.gates.enter(r, waits); err != nil {
+			return err
+		}
 	}
 	id := reconcile.NewID()
 	run := s.reconcile(id, request)

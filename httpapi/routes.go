@@ -111,7 +111,7 @@ const pointDoc = "What was known: a revision of the order (17), a position of th
 // routes is the whole contract.
 var routes = []route{
 	{
-		method: "POST", path: "/v1/orders", scope: ScopeWrite, summary: "Place an order",
+		method: "POST", path: "/v1/orders", scope: ScopeWrite, class: commands, summary: "Place an order",
 		params: []param{dryRunParam}, headers: []string{"Idempotency-Key", "If-Match", "Prefer"},
 		body: PlaceBody{}, status: http.StatusCreated, answer: CommandAnswer{}, codes: commandCodes, handle: (*server).place,
 		example: `{"customer":{"id":"c-17","name":"Ana Prado","email":"ana@example.com"},"currency":"EUR",` +
@@ -169,7 +169,7 @@ var routes = []route{
 	commandRoute[order.SetMetadata]("PUT", "/v1/orders/{id}/metadata", "Replace the metadata", `{"metadata":{"channel":"phone"}}`, nil),
 
 	{
-		method: "POST", path: "/v1/adoptions", scope: ScopeWrite,
+		method: "POST", path: "/v1/adoptions", scope: ScopeWrite, class: adoptions,
 		summary: "Take over orders with their history; one order, or one part of one, per line, and one answer per line",
 		body:    AdoptionLine{}, mediaType: "application/x-ndjson", status: http.StatusOK, answer: AdoptionAnswer{},
 		answerType: "application/x-ndjson", codes: []string{"unsupported-media-type"}, handle: (*server).adopt,
@@ -181,12 +181,12 @@ var routes = []route{
 	},
 
 	{
-		method: "GET", path: "/v1/orders", scope: ScopeRead, summary: "Find orders", params: listParams, headers: readHeaders,
+		method: "GET", path: "/v1/orders", scope: ScopeRead, class: searches, summary: "Find orders", params: listParams, headers: readHeaders,
 		status: http.StatusOK, answer: ListAnswer{}, answerHeaders: append([]string{"Link"}, viewHeaders...), handle: (*server).listOrders,
 		codes: append(listCodes, readCodes...),
 	},
 	{
-		method: "GET", path: "/v1/orders/{id}", scope: ScopeRead, summary: "One order, now or as it was",
+		method: "GET", path: "/v1/orders/{id}", scope: ScopeRead, class: reads, summary: "One order, now or as it was",
 		params: append([]param{{
 			name: "include", many: true, allowed: []string{"actions"}, doc: "Add what may be done now; only of the order as it is now.",
 		}}, cutParams...),
@@ -195,7 +195,7 @@ var routes = []route{
 		codes:         slices.Concat(cutCodes, readCodes, []string{query.ErrCuts.Code}), handle: (*server).getOrder,
 	},
 	{
-		method: "GET", path: "/v1/orders/{id}/events", scope: ScopeRead,
+		method: "GET", path: "/v1/orders/{id}/events", scope: ScopeRead, class: reads,
 		summary: "What happened to the order: by revision, or with effectiveAt by effective time",
 		params: append([]param{
 			{name: "after", kind: integer, min: 0, max: 1<<63 - 2, doc: "next of the page before: begin after the event of this revision. The cut must stay the same."},
@@ -205,7 +205,7 @@ var routes = []route{
 		codes: slices.Concat(cutCodes, logCodes, []string{query.ErrCuts.Code}), handle: (*server).getHistory,
 	},
 	{
-		method: "GET", path: "/v1/orders/{id}/diff", scope: ScopeRead, summary: "How the order differs between two points, field by field",
+		method: "GET", path: "/v1/orders/{id}/diff", scope: ScopeRead, class: reads, summary: "How the order differs between two points, field by field",
 		params: []param{
 			{name: "from", kind: point, required: true, example: "17", doc: pointDoc},
 			{name: "to", kind: point, example: "effective:2018-01-31T12:00:00Z", doc: "A point as from; now when absent. It may be the earlier one."},
@@ -213,7 +213,7 @@ var routes = []route{
 		headers: readHeaders, status: http.StatusOK, answer: DiffAnswer{}, codes: slices.Concat(cutCodes, logCodes), handle: (*server).getDiff,
 	},
 	{
-		method: "GET", path: "/v1/orders/{id}/why", scope: ScopeRead, summary: "Which event, command and caller last set each field",
+		method: "GET", path: "/v1/orders/{id}/why", scope: ScopeRead, class: reads, summary: "Which event, command and caller last set each field",
 		params: append([]param{{
 			name: "field", example: "/lines/L1/quantity",
 			doc: "Only the field of this path, and what is below it; paths are those of /diff. A field that was taken away is answered with the value null and the event that took it away.",
@@ -222,7 +222,7 @@ var routes = []route{
 		codes: slices.Concat(cutCodes, logCodes, []string{query.ErrCuts.Code, audit.ErrFieldUnknown.Code}), handle: (*server).getWhy,
 	},
 	{
-		method: "GET", path: "/v1/orders/{id}/refusals", scope: ScopeRead,
+		method: "GET", path: "/v1/orders/{id}/refusals", scope: ScopeRead, class: reads,
 		summary: "Refused commands on the order, the newest last, also of an order that never came to be",
 		params: []param{
 			{name: "before", kind: integer, min: 1, max: 1<<63 - 2, doc: "next of the page before: only older ones than those."},
@@ -232,22 +232,22 @@ var routes = []route{
 		codes: append([]string{query.ErrOrderUnknown.Code}, logCodes...), handle: (*server).getRefusals,
 	},
 	{
-		method: "GET", path: "/v1/orders/{id}/actions", scope: ScopeRead, summary: "What may be done to the order now",
+		method: "GET", path: "/v1/orders/{id}/actions", scope: ScopeRead, class: reads, summary: "What may be done to the order now",
 		status: http.StatusOK, answer: ActionsAnswer{}, answerHeaders: []string{"Read-Revision"}, codes: []string{order.ErrUnknown.Code}, handle: (*server).getActions,
 	},
 	{
-		method: "GET", path: "/v1/customers/{id}", scope: ScopeRead, summary: "One customer, with totals", headers: readHeaders,
+		method: "GET", path: "/v1/customers/{id}", scope: ScopeRead, class: reads, summary: "One customer, with totals", headers: readHeaders,
 		status: http.StatusOK, answer: view.CustomerSummary{}, answerHeaders: viewHeaders,
 		codes: append([]string{query.ErrCustomerUnknown.Code}, readCodes...), handle: (*server).getCustomer,
 	},
 	{
-		method: "GET", path: "/v1/customers/{id}/orders", scope: ScopeRead, summary: "A customer's orders, newest first",
+		method: "GET", path: "/v1/customers/{id}/orders", scope: ScopeRead, class: searches, summary: "A customer's orders, newest first",
 		params: []param{limitParam, cursorParam}, headers: readHeaders, status: http.StatusOK, answer: ListAnswer{}, answerHeaders: append([]string{"Link"}, viewHeaders...),
 		codes:  append([]string{"cursor-invalid", "cursor-of-another-question", "cursor-foreign"}, readCodes...),
 		handle: (*server).getCustomerOrders,
 	},
 	{
-		method: "GET", path: "/v1/stats", scope: ScopeRead, summary: "Sums over orders, per currency",
+		method: "GET", path: "/v1/stats", scope: ScopeRead, class: searches, summary: "Sums over orders, per currency",
 		params: []param{
 			{name: "from", kind: day, doc: "First day orders were placed on, UTC."},
 			{name: "to", kind: day, doc: "Last day, included."},

@@ -47,12 +47,7 @@ type Options struct {
 
 	RequireIfMatch bool // commands on an order without If-Match are refused
 
-	MaxBody         int64         // bytes of a command; 0: 1 MiB
-	MaxAdoptionLine int           // bytes of one line of an adoption; 0: 4 MiB
-	AdoptionWorkers int           // orders adopted at once by one request; 0: 16
-	AdoptionIdle    time.Duration // a stream of adoptions that stands still so long is ended; 0: 1 minute
-	MaxWait         time.Duration // longest wait for a consistency token; 0: 30 s
-	CommandTimeout  time.Duration // a command takes no longer; 0: 30 s
+	Limits Limits
 }
 
 type server struct {
@@ -60,6 +55,7 @@ type server struct {
 	routes     []route
 	runKeyHash []byte
 	metrics    *metrics
+	gates      *gates
 	rebuilds   rebuilds
 	openapi    []byte
 	caughtUp   atomic.Bool // with everything that was in the log at the start
@@ -71,12 +67,7 @@ type server struct {
 // Options.Lifetime.
 func New(o Options) http.Handler {
 	o.Lifetime = cmp.Or[context.Context](o.Lifetime, context.Background())
-	o.MaxBody = cmp.Or(o.MaxBody, 1<<20)
-	o.MaxAdoptionLine = cmp.Or(o.MaxAdoptionLine, 4<<20)
-	o.AdoptionWorkers = cmp.Or(o.AdoptionWorkers, 16)
-	o.AdoptionIdle = cmp.Or(o.AdoptionIdle, time.Minute)
-	o.MaxWait = cmp.Or(o.MaxWait, 30*time.Second)
-	o.CommandTimeout = cmp.Or(o.CommandTimeout, 30*time.Second)
+	o.Limits = o.Limits.OrDefaults()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -87,7 +78,8 @@ func New(o Options) http.Handler {
 	if o.RunKey != "" {
 		s.runKeyHash = []byte(HashKey(o.RunKey))
 	}
-	s.metrics = newMetrics(o.Orders, o.Projections, o.Refusals)
+	s.gates = newGates(o.Limits, len(o.Keys)+1)
+	s.metrics = newMetrics(o.Orders, o.Projections, o.Refusals, s.gates)
 	s.openapi = document(s.routes, o.Version)
 	go s.awaitStart()
 	return s.observed(s.mux())
@@ -98,6 +90,7 @@ func New(o Options) http.Handler {
 type route struct {
 	method, path string
 	scope        Scope
+	class        class // of the turn it takes
 	summary      string
 	params       []param
 	headers      []string // taken, beside the ones of every route; see headerDocs
@@ -194,11 +187,27 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, rt *route) error 
 		return err
 	}
 	e.caller = who.name
+	if len(r.Header) > s.o.Limits.HeaderNames {
+		return problem("header-too-large", "at most %d different names are taken", s.o.Limits.HeaderNames)
+	}
+	if len(r.RequestURI) > s.o.Limits.URLBytes {
+		return problem("url-too-long", "at most %d bytes are taken", s.o.Limits.URLBytes)
+	}
 	q, err := checkQuery(r.URL.RawQuery, rt.params)
 	if err != nil {
 		return err
 	}
-	return rt.handle(s, w, &request{Request: r, exchange: e, route: rt, who: who, query: q})
+	req := &request{Request: r, exchange: e, route: rt, who: who, query: q}
+	switch rt.class {
+	case reads, searches:
+		if err := s.gates.enter(req, rt.class); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), s.o.Limits.ReadTime)
+		defer cancel()
+		req.Request = r.WithContext(ctx)
+	}
+	return rt.handle(s, w, req)
 }
 
 // writeJSON answers a value.
@@ -213,6 +222,9 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 		h.Set("Cache-Control", "no-store")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(data)+1))
+	if a, ok := w.(*answer); ok && !a.exchange.hold(int64(len(data))) {
+		return overloaded("bytes of answers")
+	}
 	w.WriteHeader(status)
 	_, _ = bytes.NewBuffer(append(data, '\n')).WriteTo(w) // the caller may have gone
 	return nil

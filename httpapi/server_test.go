@@ -107,7 +107,7 @@ func TestPanicIsAnInternalError(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
 	r := newRig(t)
-	s := &server{o: Options{Now: time.Now, Logger: newLogger(log)}, metrics: newMetrics(r.orders, r.manager, nil)}
+	s := &server{o: Options{Now: time.Now, Logger: newLogger(log), Limits: Limits{}.OrDefaults()}, metrics: newMetrics(r.orders, r.manager, nil, newGates(Limits{}.OrDefaults(), 1))}
 	s.routes = []route{{method: "GET", path: "/boom", handle: func(*server, http.ResponseWriter, *request) error { panic("secret") }}}
 	w := httptest.NewRecorder()
 	req := httptest.NewRequest("GET", "http://localhost/boom", nil)
@@ -148,7 +148,7 @@ func TestAcceptedCommandIsFinished(t *testing.T) {
 // TestGarbageIsNeverOurFault: whatever is sent, the answer is not a 5xx.
 func TestGarbageIsNeverOurFault(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(o *Options) { o.MaxBody = 1 << 16 })
+	r := newRig(t, func(o *Options) { o.Limits.BodyBytes = 1 << 16 })
 	r.placed("o-1")
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

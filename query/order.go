@@ -12,7 +12,7 @@ import (
 // Order answers one order. Degraded is set when the order is parked. An order
 // that the view does not have is folded from the log.
 func (s *Service) Order(ctx context.Context, id string, read Read) (OrderAnswer, error) {
-	if err := s.await(ctx, read); err != nil {
+	if err := s.Await(ctx, read); err != nil {
 		return OrderAnswer{}, err
 	}
 	doc, found, generation, err := s.document(ctx, id)

@@ -17,9 +17,10 @@ type Read struct {
 	Wait time.Duration
 }
 
-// await returns when the live generation holds what the token names, or with
-// *BehindError or *ParkedError.
-func (s *Service) await(ctx context.Context, read Read) error {
+// Await returns when the live generation holds what the token names, or with
+// *BehindError or *ParkedError. Every question does the same; who does not want
+// to wait with a question in hand waits first.
+func (s *Service) Await(ctx context.Context, read Read) error {
 	if read.Token == nil {
 		return nil
 	}
@@ -70,7 +71,7 @@ type refresher interface {
 
 // awaitSearchable is await for questions other than by id.
 func (s *Service) awaitSearchable(ctx context.Context, read Read) error {
-	if err := s.await(ctx, read); err != nil || read.Token == nil {
+	if err := s.Await(ctx, read); err != nil || read.Token == nil {
 		return err
 	}
 	_, _, err := ask(s, func(v Views) (struct{}, error) {

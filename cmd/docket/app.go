@@ -32,18 +32,10 @@ func (a *app) handler(lifetime context.Context, l listening, runKey string) http
 	return httpapi.New(httpapi.Options{
 		Orders: a.Orders, Query: a.Queries, Projections: a.Manager, Store: a.Store, Log: a.Log,
 		Audit: a.Auditor, Refusals: a.Refusals, Reconcile: a.Reconciler,
-		Keys: l.keys, RunKey: runKey, RequireIfMatch: l.RequireIfMatch,
+		Keys: l.keys, RunKey: runKey, RequireIfMatch: l.RequireIfMatch, Limits: l.Limits,
 		Lifetime: lifetime, Logger: a.Logger, Version: version(),
 	})
 }
-
-// Bounds of serving.
-const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
-	shutdownTimeout   = 20 * time.Second // for what was accepted
-)
 
 // served is an app with a listener, and a note in its folder that says where.
 type served struct {
@@ -52,6 +44,7 @@ type served struct {
 	address  string // as listened on: 127.0.0.1:8080
 	server   *http.Server
 	lifetime context.CancelFunc
+	patience time.Duration // with what was accepted, at the end
 	failed   chan error
 }
 
@@ -61,13 +54,8 @@ func (a *app) serve(dir string, l listening, listener net.Listener) (*served, er
 	runKey := newRunKey()
 	s := &served{
 		app: a, dir: dir, address: listener.Addr().String(), lifetime: end, failed: make(chan error, 1),
-		server: &http.Server{
-			Handler:           a.handler(lifetime, l, runKey),
-			ReadHeaderTimeout: readHeaderTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(a.Logger.Handler(), slog.LevelWarn),
-		},
+		server:   httpapi.NewServer(a.handler(lifetime, l, runKey), l.Limits, a.Logger),
+		patience: l.Limits.OrDefaults().ShutdownTime,
 	}
 	go func() { s.failed <- s.server.Serve(listener) }()
 	err := writeRunFile(dir, runFile{Address: s.address, PID: os.Getpid(), Key: runKey})
@@ -93,11 +81,11 @@ func (s *served) wait(ctx context.Context) error {
 // too late. The app is not closed.
 func (s *served) shutdown() error {
 	removeRunFile(s.dir)
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
 	defer cancel()
 	err := s.server.Shutdown(ctx)
 	if err != nil {
-		err = fmt.Errorf("requests that did not end within %s were cut off: %w", shutdownTimeout, errors.Join(err, s.server.Close()))
+		err = fmt.Errorf("requests that did not end within %s were cut off: %w", s.patience, errors.Join(err, s.server.Close()))
 	}
 	s.lifetime()
 	return err

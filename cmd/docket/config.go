@@ -85,6 +85,8 @@ type listening struct {
 	Keys           string `placeholder:"FILE" env:"DOCKET_KEYS" help:"API keys: a JSON array of {name, scopes, sha256} (${env}). Without it only this machine is spoken to."`
 	RequireIfMatch bool   `env:"DOCKET_REQUIRE_IF_MATCH" help:"Refuse commands on an order without If-Match (${env})."`
 
+	Limits httpapi.Limits `embed:"" prefix:"limit-" envprefix:"DOCKET_LIMIT_" group:"limits"`
+
 	keys httpapi.Keys
 }
 
@@ -96,6 +98,9 @@ func (l *listening) Validate() error {
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("--listen: port %q: want a number from 0 to 65535", port)
+	}
+	if err := l.Limits.Validate(); err != nil {
+		return fmt.Errorf("--limit: %w", err)
 	}
 	if l.Keys == "" {
 		if host != "localhost" && !net.ParseIP(host).IsLoopback() {
