@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/ncruces/go-sqlite3"
@@ -21,7 +22,8 @@ type Loss struct {
 
 // RequirePosition reports that p was acknowledged, as a view's checkpoint in
 // the same log and epoch shows. When the log does not reach p it has lost
-// events: from then on the store refuses writes with ErrReadOnly.
+// events: from then on the store refuses writes with ErrReadOnly, also after a
+// restart, and also when the view is gone by then.
 func (s *Store) RequirePosition(p eventstore.Position) {
 	s.loss.Lock()
 	defer s.loss.Unlock()
@@ -29,9 +31,40 @@ func (s *Store) RequirePosition(p eventstore.Position) {
 	if p.Commit <= max(at, s.loss.acknowledged) {
 		return
 	}
-	s.loss.acknowledged = p.Commit
-	s.loss.shorter = fmt.Sprintf("the log ends at position %d, but position %d was already acknowledged", at, p.Commit)
+	required := head{log: s.identity.Load().log, position: p.Commit}
+	if s.loss.acknowledged = p.Commit; s.loss.shorter == "" {
+		s.loss.shorter = required.shorterThan(required.log, at)
+	}
 	s.opt.Logger.Error("event store refuses writes", "reason", s.loss.shorter)
+	if s.loss.epoch > required.log.Epoch {
+		return // the head file knows of a later epoch
+	}
+	if err := s.head.write(required); err != nil {
+		s.opt.Logger.Warn("the head file does not remember that the log is shorter", "error", err)
+	}
+}
+
+// Refusal is why appends are refused from now on, with what to do about it in
+// one line; nil while they are taken. It matches ErrReadOnly.
+func (s *Store) Refusal() error {
+	if err := s.poison.Load(); err != nil {
+		return stopped(*err)
+	}
+	return s.lossRefusal()
+}
+
+// stopped words the failure of a write for whoever has to mend it.
+func stopped(err error) error {
+	what, cure := "a write failed", "look at the disk and its log, then restart docket"
+	switch {
+	case errors.Is(err, sqlite3.FULL), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		what, cure = "the disk is full", "make space, then restart docket"
+	case errors.Is(err, sqlite3.READONLY), errors.Is(err, sqlite3.CANTOPEN), errors.Is(err, syscall.EROFS):
+		what, cure = "the disk cannot be written to", "make it writable, then restart docket"
+	case errors.Is(err, sqlite3.IOERR_FSYNC), errors.Is(err, sqlite3.IOERR_DIR_FSYNC):
+		what, cure = "the disk failed to keep what was written", "look at the disk and its log, then restart docket, which checks what is there"
+	}
+	return fmt.Errorf("%w: %s; %s: nothing acknowledged is lost by that (%w)", eventstore.ErrReadOnly, what, cure, err)
 }
 
 // lossRefusal is the error for writes while the log is shorter than it was.
@@ -71,8 +104,8 @@ func (w *writer) acceptLoss() (Loss, error) {
 	s := w.store
 	s.loss.Lock()
 	defer s.loss.Unlock()
-	if w.poison != nil {
-		return Loss{}, w.refusal()
+	if err := s.poison.Load(); err != nil {
+		return Loss{}, stopped(*err)
 	}
 	if s.loss.shorter == "" {
 		return Loss{}, errNothingLost
@@ -82,7 +115,6 @@ func (w *writer) acceptLoss() (Loss, error) {
 	now.log.Epoch = max(old.log.Epoch, s.loss.epoch) + 1
 	// Positions above every one that was ever given out in this folder.
 	gap := truncation{after: at, resume: max(s.loss.acknowledged+1, w.next)}
-	now.truncations = append(append(now.truncations, old.truncations...), gap)
 	err := w.conn.Exec(fmt.Sprintf(`BEGIN IMMEDIATE;
 		INSERT OR REPLACE INTO truncations VALUES (%d, %d, %d, %d);
 		UPDATE meta SET value = %d WHERE key = 'epoch';
@@ -91,6 +123,13 @@ func (w *writer) acceptLoss() (Loss, error) {
 		w.fail(nil, err)
 		return Loss{}, fmt.Errorf("record the loss: %w", err)
 	}
+	// A gap that began at the same place became longer.
+	for _, t := range old.truncations {
+		if t.after != gap.after {
+			now.truncations = append(now.truncations, t)
+		}
+	}
+	now.truncations = append(now.truncations, gap)
 	s.identity.Store(&now)
 	w.next = gap.resume
 	s.loss.shorter, s.loss.acknowledged = "", 0

@@ -106,6 +106,7 @@ type Store struct {
 	position atomic.Uint64 // of the last committed event
 	news     broadcast
 
+	poison atomic.Pointer[error] // the failure after which nothing is written any more
 	loss struct {
 		sync.Mutex
 		shorter      string // why writes are refused; empty: they are not
@@ -354,7 +355,7 @@ func (s *Store) Close() error {
 func (s *Store) release() error {
 	errs := []error{s.readers.close()}
 	if s.writer != nil {
-		if s.writer.poison == nil {
+		if s.poison.Load() == nil {
 			_, _, err := s.writer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
 			// A read-only process beside us may hold the WAL: it stays, whole.
 			if err != nil && !errors.Is(err, sqlite3.BUSY) {

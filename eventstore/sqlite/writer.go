@@ -107,8 +107,6 @@ type writer struct {
 	nextStream int64
 	// firstOfLastInsert is the revision at which the last insert began.
 	firstOfLastInsert eventstore.Revision
-	// poison is the failure after which nothing is written any more.
-	poison error
 }
 
 func newWriter(s *Store, conn *sqlite3.Conn) (*writer, error) {
@@ -177,7 +175,7 @@ func (w *writer) serve(group []*request) {
 }
 
 func (w *writer) transact(group []*request) {
-	if err := w.refusal(); err != nil {
+	if err := w.store.Refusal(); err != nil {
 		for _, r := range group {
 			r.err = err
 		}
@@ -223,8 +221,8 @@ func (w *writer) decideAll(group []*request) error {
 // fail poisons the writer. After a failed sync SQLite would accept the next
 // commit although the file may lack the last one, so nothing may follow.
 func (w *writer) fail(group []*request, err error) {
-	w.poison = err
-	w.store.opt.Logger.Error("event store stopped writing", "error", err)
+	w.store.poison.Store(&err)
+	w.store.opt.Logger.Error("event store stopped writing", "reason", w.store.Refusal())
 	if !w.conn.GetAutocommit() {
 		// The rollback may fail as well; the connection is not used again.
 		_ = w.rollback.Exec()
@@ -233,13 +231,6 @@ func (w *writer) fail(group []*request, err error) {
 		r.out = eventstore.Appended{}
 		r.err = fmt.Errorf("%w: %w", eventstore.ErrOutcomeUnknown, err)
 	}
-}
-
-func (w *writer) refusal() error {
-	if w.poison != nil {
-		return fmt.Errorf("%w: writing failed (%w); restart docket, it will check what became durable", eventstore.ErrReadOnly, w.poison)
-	}
-	return w.store.lossRefusal()
 }
 
 // insert writes events at the end of st.
