@@ -10,8 +10,8 @@
 // Orders.Handle (orders.go) fills in what a command leaves open; loop.go is the
 // one loop around every decider; load.go folds what it starts from, by way of
 // cache.go and snapshots.go; memory.go remembers the commands an aggregate has
-// handled; turns.go keeps commands on one stream from racing; clock.go dates
-// what is recorded; key.go derives ids.
+// handled; turns.go keeps commands on one stream from racing and gathers those
+// that wait into groups; clock.go dates what is recorded; key.go derives ids.
 package command
 
 import (
@@ -50,7 +50,10 @@ type Request struct {
 type Result struct {
 	ID       string
 	Revision eventstore.Revision // of the order after the command; -1: does not exist (dry run of a no-op)
-	Position eventstore.Position // of the last event written by this command, Start when none were
+	// Position of the last event written by this command, Start when none were.
+	// On a store that is no eventstore.Sequencer it may be that of a later event
+	// of the same append.
+	Position eventstore.Position
 	// Events the command caused, in order; none when there was nothing to do.
 	// On a dry run, those it would cause.
 	Events []codec.Recorded

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/docket-orders/docket/domain"
@@ -35,7 +38,7 @@ type loop[S, C, E any] struct {
 	encode    func(E) (typ string, data []byte, err error)
 	decode    func(eventstore.Record) (E, codec.Meta, error)
 	clock     *clock
-	turns     *turns
+	turns     *turns[*pending[S, E]]
 	cache     *cache[aggregate[S]]
 	snapshots *snapshots[S]
 	count     *counters
@@ -54,12 +57,10 @@ type aggregate[S any] struct {
 // fact is one event of an outcome.
 type fact[E any] struct {
 	event    E
-	typ      string
-	data     []byte
-	id       uuid.UUID
+	stored   eventstore.Event
+	meta     codec.Meta
 	revision eventstore.Revision
 	position eventstore.Position
-	meta     codec.Meta
 }
 
 // outcome is what a command did; see Result.
@@ -71,71 +72,144 @@ type outcome[S, E any] struct {
 	replayed bool
 }
 
+// pending is a command on its way to its outcome.
+type pending[S, E any] struct {
+	ctx    context.Context
+	name   string
+	req    Request
+	decide func(S, time.Time) ([]E, error)
+
+	out      outcome[S, E] // with a refusal: the revision it was decided on
+	err      error
+	panicked string // what decide panicked with, and where
+
+	doubt bool // an append of this call may have happened, nobody has looked yet
+	wrote bool // an append of this call may be what is found in the stream
+}
+
+// errUnsettled is what a command is left with when the one that was to settle it
+// does not come back.
+var errUnsettled = fmt.Errorf("%w: a command that it was appended with broke", eventstore.ErrOutcomeUnknown)
+
 // handle decides a command on stream and appends the events at the revision
 // they were decided on. name is the command's; decide is the decider with the
 // command in it, told when the events will be recorded at the earliest, and is
-// called anew whenever the aggregate has moved. With a
-// refusal comes the revision it was decided on.
+// called anew whenever the aggregate has moved. With a refusal comes the
+// revision it was decided on.
 func (l *loop[S, C, E]) handle(ctx context.Context, stream, name string, req Request, decide func(S, time.Time) ([]E, error)) (outcome[S, E], error) {
-	if !req.DryRun {
-		done, err := l.turns.take(ctx, stream)
-		if err != nil {
-			return outcome[S, E]{}, fmt.Errorf("wait for other commands on %s: %w", stream, err)
-		}
-		defer done()
+	c := &pending[S, E]{ctx: ctx, name: name, req: req, decide: decide}
+	settle := func(group []*pending[S, E]) { l.settle(stream, group) }
+	var err error
+	if req.DryRun {
+		settle([]*pending[S, E]{c})
+	} else {
+		err = l.turns.do(ctx, stream, c, settle)
 	}
+	switch {
+	case errors.Is(err, errTaken):
+		return outcome[S, E]{}, fmt.Errorf("%w: %s to %s: %w", eventstore.ErrOutcomeUnknown, name, stream, ctx.Err())
+	case err != nil:
+		return outcome[S, E]{}, fmt.Errorf("wait for other commands on %s: %w", stream, err)
+	case c.panicked != "":
+		panic(c.panicked)
+	}
+	return c.out, c.err
+}
+
+// settle gives every command of a group its outcome. It works in rounds: all are
+// decided, one after another, and what they write becomes one append, at the
+// revision that the first was decided on. group shrinks to those who have no
+// outcome yet. Most groups are of one command and are done in one round.
+func (l *loop[S, C, E]) settle(stream string, group []*pending[S, E]) {
+	ctx, cancel := together(group)
+	defer cancel()
+	end := errUnsettled // if something below panics
+	defer func() {
+		for _, c := range group {
+			c.fail(end)
+		}
+	}()
 	a, fresh, err := l.load(ctx, stream)
-	if err != nil {
-		return outcome[S, E]{}, err
-	}
-	// wrote: an append of this call may be what is found in the stream.
-	wrote := false
-	for conflicts := 0; ; {
-		if prior, ok := a.commands.find(req.CommandID); ok {
-			return l.firstAnswer(ctx, stream, a, prior, req, !wrote)
-		}
-		out, err := l.consider(stream, name, req, a, decide)
-		// A cached aggregate may be behind. An append proves that it was not;
-		// every other answer has to look first.
-		if (err != nil || len(out.facts) == 0 || req.DryRun) && !fresh {
-			if a, err = l.catchUp(ctx, stream, a); err != nil {
-				return outcome[S, E]{}, err
+	for conflicts := 0; err == nil && len(group) > 0; {
+		writers, idle, later := l.decideAll(ctx, stream, a, group)
+		if len(writers) == 0 {
+			if fresh {
+				group = nil
+				break
 			}
-			fresh = true
+			// A cached aggregate may be behind. An append proves that it was
+			// not; every other answer has to look first.
+			group, fresh = idle, true
+			a, err = l.catchUp(ctx, stream, a)
 			continue
 		}
-		if err != nil {
-			return outcome[S, E]{revision: a.revision}, err
-		}
-		if len(out.facts) == 0 || req.DryRun {
-			return out, nil
-		}
 
-		appended, doubt, err := l.append(ctx, stream, a, out.facts)
-		wrote = wrote || doubt
+		appended, failed := l.append(ctx, stream, a, writers)
 		switch {
-		case err == nil && !appended.Repeated:
-			return l.accept(stream, a, out, appended), nil
-		case err != nil && !errors.Is(err, eventstore.ErrConflict):
-			return outcome[S, E]{}, fmt.Errorf("append %s to %s at %d: %w", name, stream, a.revision, err)
+		case failed == nil && !appended.Repeated:
+			a = l.accept(stream, a, writers, appended)
+			group, fresh, conflicts = later, true, 0
+			continue
+		case failed != nil && !errors.Is(failed, eventstore.ErrConflict):
+			for _, c := range writers {
+				c.fail(fmt.Errorf("append %s to %s at %d: %w", c.name, stream, a.revision, failed))
+			}
+			// What the others were told was not written.
+			group = append(idle, later...)
+		default:
+			// Somebody else was there, perhaps one of these very commands: look.
+			l.count.conflicts.Add(1)
+			group = slices.Concat(writers, idle, later)
+			if conflicts == maxConflicts {
+				err = fmt.Errorf("%s after %d conflicts: %w", stream, maxConflicts, ErrBusy)
+			} else {
+				err = pause(ctx, conflicts)
+			}
+			conflicts++
 		}
-		// Somebody else was there, perhaps this very command: look.
-		l.count.conflicts.Add(1)
-		if conflicts++; conflicts > maxConflicts {
-			return outcome[S, E]{}, settled(doubt, fmt.Errorf("%s after %d conflicts: %w", stream, maxConflicts, ErrBusy))
+		if err == nil && len(group) > 0 {
+			a, err = l.catchUp(ctx, stream, a)
+			fresh = true
 		}
-		if err := pause(ctx, conflicts-1); err != nil {
-			return outcome[S, E]{}, settled(doubt, err)
+		if err == nil {
+			for _, c := range group {
+				c.doubt = false
+			}
 		}
-		if a, err = l.catchUp(ctx, stream, a); err != nil {
-			return outcome[S, E]{}, settled(doubt, err)
+	}
+	end = err
+}
+
+// together is a context that lasts as long as anybody in the group waits.
+func together[S, E any](group []*pending[S, E]) (context.Context, context.CancelFunc) {
+	if len(group) == 1 {
+		return group[0].ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(group[0].ctx))
+	waiting := new(atomic.Int64)
+	waiting.Store(int64(len(group)))
+	stops := make([]func() bool, len(group))
+	for i, c := range group {
+		stops[i] = context.AfterFunc(c.ctx, func() {
+			if waiting.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
 		}
-		fresh = true
+		cancel()
 	}
 }
 
-// settled is the error of a command that was not finished. While an append of
-// it is in doubt nothing but that may be said.
+// fail ends a command that was not finished. While an append of it is in doubt
+// nothing but that may be said.
+func (c *pending[S, E]) fail(err error) {
+	c.out, c.err = outcome[S, E]{}, settled(c.doubt, err)
+}
+
 func settled(doubt bool, err error) error {
 	if doubt && !errors.Is(err, eventstore.ErrOutcomeUnknown) {
 		return fmt.Errorf("%w: %w", eventstore.ErrOutcomeUnknown, err)
@@ -143,34 +217,81 @@ func settled(doubt bool, err error) error {
 	return err
 }
 
-// consider decides and prepares the events as they would be recorded.
-func (l *loop[S, C, E]) consider(stream, name string, req Request, a aggregate[S], decide func(S, time.Time) ([]E, error)) (outcome[S, E], error) {
+// decideAll decides the commands of a group, each on what the ones before it
+// leave behind; those that are in the stream already it answers. The outcomes of
+// the writers, who have something to append, and of the idle stand if the stream
+// is where a says and the writers' facts are appended as one. Later are those who
+// have to wait for that.
+func (l *loop[S, C, E]) decideAll(ctx context.Context, stream string, a aggregate[S], group []*pending[S, E]) (writers, idle, later []*pending[S, E]) {
+	at, size := a, 0
+	for i, c := range group {
+		if prior, ok := a.commands.find(c.req.CommandID); ok {
+			c.out, c.err = l.firstAnswer(ctx, stream, a, prior, c.req, !c.wrote)
+			continue
+		}
+		if slices.ContainsFunc(writers, func(w *pending[S, E]) bool { return w.req.CommandID == c.req.CommandID }) {
+			later = append(later, c) // it will find the other one in the stream
+			continue
+		}
+		l.consider(stream, c, at)
+		if c.err != nil || len(c.out.facts) == 0 || c.req.DryRun {
+			idle = append(idle, c)
+			continue
+		}
+		more := eventstore.AppendSize(c.events(nil))
+		// The first events of a stream stand alone: where one that was deleted
+		// goes on, only the store knows.
+		if len(writers) > 0 && (size+more > eventstore.MaxAppendSize || a.revision < 0) {
+			return writers, idle, append(later, group[i:]...)
+		}
+		writers, size = append(writers, c), size+more
+		at.state, at.revision = c.out.state, c.out.revision
+		at.recordedAt = c.out.facts[len(c.out.facts)-1].meta.RecordedAt
+	}
+	return writers, idle, later
+}
+
+// consider decides and prepares the events as they would be recorded. A panic is
+// for the command's own caller; the others of its group are no part of it.
+func (l *loop[S, C, E]) consider(stream string, c *pending[S, E], a aggregate[S]) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.panicked, c.err = fmt.Sprintf("%v\n\n%s", p, debug.Stack()), errUnsettled
+		}
+	}()
+	c.out, c.err = l.facts(stream, c, a)
+}
+
+func (l *loop[S, C, E]) facts(stream string, c *pending[S, E], a aggregate[S]) (outcome[S, E], error) {
+	out := outcome[S, E]{state: a.state, revision: a.revision}
+	req := &c.req
 	if req.IfMatch != nil && !stands(a.revision, *req.IfMatch) {
-		return outcome[S, E]{}, &PreconditionError{Current: eventstore.Expected(a.revision)}
+		return out, &PreconditionError{Current: eventstore.Expected(a.revision)}
 	}
 	recordedAt := l.clock.after(a.recordedAt)
-	events, err := decide(a.state, recordedAt)
+	events, err := c.decide(a.state, recordedAt)
 	if err != nil {
-		return outcome[S, E]{}, err
+		return out, err
 	}
-	out := outcome[S, E]{state: a.state, revision: a.revision, facts: make([]fact[E], len(events))}
+	facts := make([]fact[E], len(events))
 	for i, e := range events {
 		typ, data, err := l.encode(e)
 		if err != nil {
-			return outcome[S, E]{}, err
+			return out, err
 		}
 		out.revision++
 		out.state = l.decider.Evolve(out.state, e)
-		out.facts[i] = fact[E]{
-			event: e, typ: typ, data: data, id: eventID(stream, req.CommandID, i), revision: out.revision,
-			meta: codec.Meta{
-				CommandID: req.CommandID, Command: name, Fingerprint: req.Fingerprint,
-				CorrelationID: req.CorrelationID, CausationID: req.CausationID,
-				Actor: req.Actor, TraceParent: req.TraceParent,
-				Version: codec.Version(typ), RecordedAt: recordedAt,
-			},
+		meta := codec.Meta{
+			CommandID: req.CommandID, Command: c.name, Fingerprint: req.Fingerprint,
+			CorrelationID: req.CorrelationID, CausationID: req.CausationID,
+			Actor: req.Actor, TraceParent: req.TraceParent,
+			Version: codec.Version(typ), RecordedAt: recordedAt,
 		}
+		facts[i] = fact[E]{event: e, meta: meta, revision: out.revision, stored: eventstore.Event{
+			ID: eventID(stream, req.CommandID, i), Type: typ, JSON: true, Data: data, Metadata: codec.EncodeMeta(meta),
+		}}
 	}
+	out.facts = facts
 	return out, nil
 }
 
@@ -185,32 +306,35 @@ func stands(revision eventstore.Revision, expected eventstore.Expected) bool {
 	return eventstore.Expected(revision) == expected
 }
 
-// append writes the facts after revision a.revision and puts their recordedAt
-// right. An unknown outcome is tried again: the ids and the expectation are the
-// same, so that it has one effect. doubt: an attempt may have been written
-// although err says otherwise, or was written by an earlier attempt.
-func (l *loop[S, C, E]) append(ctx context.Context, stream string, a aggregate[S], facts []fact[E]) (appended eventstore.Appended, doubt bool, err error) {
+// append writes the facts of the writers after revision a.revision, as one, and
+// puts their recordedAt right. An unknown outcome is tried again: the ids and the
+// expectation are the same, so that it has one effect. Then the writers are in
+// doubt: an attempt may have been written although err says otherwise, or was
+// written by an earlier attempt.
+func (l *loop[S, C, E]) append(ctx context.Context, stream string, a aggregate[S], writers []*pending[S, E]) (appended eventstore.Appended, err error) {
 	for attempt := 0; ; attempt++ {
-		appended, err = l.appendOnce(ctx, stream, a, facts)
-		switch {
-		case err == nil || errors.Is(err, eventstore.ErrConflict):
-			return appended, doubt, err
-		case !errors.Is(err, eventstore.ErrOutcomeUnknown):
-			return appended, doubt, settled(doubt, err)
+		appended, err = l.appendOnce(ctx, stream, a, writers)
+		if !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+			return appended, err
 		}
-		doubt = true
+		for _, c := range writers {
+			c.doubt, c.wrote = true, true
+			// This attempt may still hold its bytes.
+			for i := range c.out.facts {
+				c.out.facts[i].stored.Metadata = codec.EncodeMeta(c.out.facts[i].meta)
+			}
+		}
 		if attempt == maxUnknown || pause(ctx, attempt) != nil {
-			return appended, doubt, err
+			return appended, err
 		}
 		l.count.retries.Add(1)
 	}
 }
 
-func (l *loop[S, C, E]) appendOnce(ctx context.Context, stream string, a aggregate[S], facts []fact[E]) (eventstore.Appended, error) {
-	// A former attempt may still hold its events, so each makes its own.
-	events := make([]eventstore.Event, len(facts))
-	for i, f := range facts {
-		events[i] = eventstore.Event{ID: f.id, Type: f.typ, JSON: true, Data: f.data, Metadata: codec.EncodeMeta(f.meta)}
+func (l *loop[S, C, E]) appendOnce(ctx context.Context, stream string, a aggregate[S], writers []*pending[S, E]) (eventstore.Appended, error) {
+	var events []eventstore.Event
+	for _, c := range writers {
+		events = c.events(events)
 	}
 	expected := eventstore.Expected(a.revision)
 	sequencer, ok := l.store.(eventstore.Sequencer)
@@ -228,11 +352,21 @@ func (l *loop[S, C, E]) appendOnce(ctx context.Context, stream string, a aggrega
 		}
 	})
 	if err == nil {
-		for i := range facts {
-			facts[i].meta.RecordedAt = *at
+		for _, c := range writers {
+			for i := range c.out.facts {
+				c.out.facts[i].meta.RecordedAt = *at
+			}
 		}
 	}
 	return appended, err
+}
+
+// events adds those of the command to a list.
+func (c *pending[S, E]) events(list []eventstore.Event) []eventstore.Event {
+	for i := range c.out.facts {
+		list = append(list, c.out.facts[i].stored)
+	}
+	return list
 }
 
 // lastRecordedAt is when the newest event of the category was recorded. Events
@@ -251,21 +385,36 @@ func (l *loop[S, C, E]) lastRecordedAt(ctx context.Context) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// accept turns a durable append into the answer.
-func (l *loop[S, C, E]) accept(stream string, before aggregate[S], out outcome[S, E], appended eventstore.Appended) outcome[S, E] {
-	out.revision, out.position = appended.Revision, appended.Position
-	first := appended.Revision - eventstore.Revision(len(out.facts)) + 1
-	after := aggregate[S]{state: out.state, revision: appended.Revision, commands: before.commands.clone()}
-	for i := range out.facts {
-		f := &out.facts[i]
-		f.revision = first + eventstore.Revision(i)
-		after.lastID, after.recordedAt = f.id, f.meta.RecordedAt
-		after.commands = after.commands.add(f.meta.CommandID, f.meta.Fingerprint, f.revision)
+// accept turns a durable append into the answers of those who wrote, and returns
+// the aggregate after it.
+func (l *loop[S, C, E]) accept(stream string, before aggregate[S], writers []*pending[S, E], appended eventstore.Appended) aggregate[S] {
+	after := aggregate[S]{commands: before.commands.clone()}
+	count := 0
+	for _, c := range writers {
+		count += len(c.out.facts)
 	}
-	out.facts[len(out.facts)-1].position = appended.Position
+	_, sequenced := l.store.(eventstore.Sequencer)
+	after.revision = appended.Revision - eventstore.Revision(count)
+	for _, c := range writers {
+		for i := range c.out.facts {
+			f := &c.out.facts[i]
+			after.revision++
+			// Elsewhere than on a sequencer only that of the last is known; it
+			// is readable when that is.
+			f.revision, f.position = after.revision, appended.Position
+			if sequenced {
+				f.position = eventstore.At64(appended.Position.Commit - uint64(appended.Revision-f.revision))
+			}
+			after.lastID, after.recordedAt = f.stored.ID, f.meta.RecordedAt
+			after.commands = after.commands.add(c.req.CommandID, c.req.Fingerprint, f.revision)
+			c.out.revision, c.out.position = f.revision, f.position
+		}
+		after.state = c.out.state
+	}
+	l.count.together.Add(int64(len(writers) - 1))
 	l.cache.put(stream, after.revision, after)
-	l.snapshots.committed(stream, len(out.facts), after)
-	return out
+	l.snapshots.committed(stream, count, after)
+	return after
 }
 
 // firstAnswer repeats the answer of a command that is in the stream.
@@ -287,7 +436,7 @@ func (l *loop[S, C, E]) firstAnswer(ctx context.Context, stream string, a aggreg
 		}
 		out.position = r.Position
 		out.facts = append(out.facts, fact[E]{
-			event: e, typ: r.Type, data: r.Data, id: r.ID, revision: r.Revision, position: r.Position, meta: meta,
+			event: e, stored: r.Event, meta: meta, revision: r.Revision, position: r.Position,
 		})
 	}
 	if len(out.facts) != int(prior.events) {
@@ -306,9 +455,6 @@ func (l *loop[S, C, E]) firstAnswer(ctx context.Context, stream string, a aggreg
 
 // pause waits a random time that grows with attempt, or until ctx ends.
 func pause(ctx context.Context, attempt int) error {
-	if attempt < 0 {
-		return ctx.Err()
-	}
 	longest := min(firstPause<<min(attempt, 10), longestPause)
 	timer := time.NewTimer(rand.N(longest) + 1)
 	defer timer.Stop()

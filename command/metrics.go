@@ -8,6 +8,7 @@ type Metrics struct {
 	Replays      int64 // answered with the first answer of a repeated command
 	Conflicts    int64 // appends that found the order changed
 	Retries      int64 // appends repeated because the outcome was unknown
+	Together     int64 // commands appended in one with another of their order
 	CacheHits    int64
 	CacheMisses  int64
 	SnapshotHits int64
@@ -22,7 +23,7 @@ type Metrics struct {
 }
 
 type counters struct {
-	commands, replays, conflicts, retries            atomic.Int64
+	commands, replays, conflicts, retries, together  atomic.Int64
 	cacheHits, cacheMisses                           atomic.Int64
 	snapshotHits, snapshotMisses                     atomic.Int64
 	snapshotsWritten, snapshotFailures, snapshotSkip atomic.Int64
@@ -32,7 +33,7 @@ type counters struct {
 func (c *counters) metrics() Metrics {
 	return Metrics{
 		Commands: c.commands.Load(), Replays: c.replays.Load(),
-		Conflicts: c.conflicts.Load(), Retries: c.retries.Load(),
+		Conflicts: c.conflicts.Load(), Retries: c.retries.Load(), Together: c.together.Load(),
 		CacheHits: c.cacheHits.Load(), CacheMisses: c.cacheMisses.Load(),
 		SnapshotHits: c.snapshotHits.Load(), SnapshotMisses: c.snapshotMisses.Load(),
 		SnapshotsWritten: c.snapshotsWritten.Load(), SnapshotFailures: c.snapshotFailures.Load(),

@@ -75,7 +75,7 @@ func New(o Options) *Orders {
 			return e.Event, e.Meta, err
 		},
 		clock:     &clock{source: o.Clock},
-		turns:     newTurns(),
+		turns:     newTurns[*pending[order.State, order.Event]](),
 		cache:     newCache[aggregate[order.State]](o.CacheEntries),
 		snapshots: kept, count: count,
 	}}
@@ -130,8 +130,8 @@ func (o *Orders) result(orderID string, out outcome[order.State, order.Event]) R
 	}
 	for i, f := range out.facts {
 		r.Events[i] = codec.Recorded{
-			OrderID: orderID, Revision: f.revision, Position: f.position, EventID: f.id,
-			Type: f.typ, Event: f.event, Meta: f.meta,
+			OrderID: orderID, Revision: f.revision, Position: f.position, EventID: f.stored.ID,
+			Type: f.stored.Type, Event: f.event, Meta: f.meta,
 		}
 	}
 	return r

@@ -242,14 +242,11 @@ func TestCommandsOfOneProcessTakeTurns(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if m := o.Metrics(); m.Conflicts != 0 || len(o.loop.turns.streams) != 0 {
-		t.Errorf("%+v, %d turns", m, len(o.loop.turns.streams))
+	if m := o.Metrics(); m.Conflicts != 0 || len(o.loop.turns.lines) != 0 {
+		t.Errorf("%+v, %d lines", m, len(o.loop.turns.lines))
 	}
 
-	done, err := o.loop.turns.take(ctx(), "acme.order-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	done := o.hold(t, "1")
 	ended, cancel := context.WithCancel(ctx())
 	cancel()
 	if _, err := o.Handle(ended, "1", tags("late"), key("late")); !errors.Is(err, context.Canceled) {
@@ -260,7 +257,7 @@ func TestCommandsOfOneProcessTakeTurns(t *testing.T) {
 	must(t, o, "1", tags("late"), dry) // does not wait
 	done()
 	must(t, o, "1", tags("late"), key("late"))
-	if len(o.loop.turns.streams) != 0 {
+	if len(o.loop.turns.lines) != 0 {
 		t.Error("a turn was left behind")
 	}
 }

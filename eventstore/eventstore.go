@@ -86,7 +86,8 @@ type Store interface {
 }
 
 // Sequencer is a Store with a single writer, which can let the caller finish
-// the events at the moment they get their place in the log.
+// the events at the moment they get their place in the log. Positions are one
+// number, and those of the events of one append follow each other.
 type Sequencer interface {
 	Store
 	// AppendStamped is Append, except that the writer calls stamp with the

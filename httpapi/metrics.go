@@ -131,6 +131,7 @@ var (
 		commandMetric("replays", "Repeated commands that got their first answer.", func(c command.Metrics) int64 { return c.Replays }),
 		commandMetric("conflicts", "Appends that found the order changed.", func(c command.Metrics) int64 { return c.Conflicts }),
 		commandMetric("retries", "Appends repeated because the outcome was unknown.", func(c command.Metrics) int64 { return c.Retries }),
+		commandMetric("together", "Commands appended in one with another of their order.", func(c command.Metrics) int64 { return c.Together }),
 		commandMetric("cache_hits", "Orders found folded in memory.", func(c command.Metrics) int64 { return c.CacheHits }),
 		commandMetric("cache_misses", "Orders not found folded in memory.", func(c command.Metrics) int64 { return c.CacheMisses }),
 		commandMetric("snapshot_hits", "Loads that began with a snapshot.", func(c command.Metrics) int64 { return c.SnapshotHits }),

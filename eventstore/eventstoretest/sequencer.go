@@ -29,7 +29,7 @@ func testSequencer(t *testing.T, e *env) {
 					events[j].Metadata = make([]byte, 8)
 				}
 				calls := 0
-				_, err := store.AppendStamped(e.ctx, s, eventstore.Expected(2*i-1), events, func(events []eventstore.Event) {
+				appended, err := store.AppendStamped(e.ctx, s, eventstore.Expected(2*i-1), events, func(events []eventstore.Event) {
 					calls++
 					for _, ev := range events {
 						count++
@@ -39,6 +39,11 @@ func testSequencer(t *testing.T, e *env) {
 				if err != nil || calls != 1 {
 					t.Errorf("writer %d: %v after %d calls of stamp", w, err, calls)
 					return
+				}
+				for rec, err := range store.ReadStream(e.ctx, s, eventstore.Revision(2*i), eventstore.Forwards, 1) {
+					if want := eventstore.At64(appended.Position.Commit - 1); err != nil || rec.Position != want {
+						t.Errorf("writer %d: the first of two is at %s, want %s, %v", w, rec.Position, want, err)
+					}
 				}
 			}
 		})
