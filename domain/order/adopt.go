@@ -216,7 +216,7 @@ func (c *check) step(e Event, currency money.Currency, field string) Event {
 		c.oddAddress(e.BillingAddress, field+"/billingAddress")
 		c.oddAddress(e.ShippingAddress, field+"/shippingAddress")
 		e.Tags = c.tags(e.Tags, field+"/tags")
-		c.metadata(e.Metadata, field+"/metadata")
+		c.oddMetadata(e.Metadata, field+"/metadata")
 		return e
 	case Confirmed:
 		e.At = c.time(e.At, field+"/at")
@@ -235,7 +235,7 @@ func (c *check) step(e Event, currency money.Currency, field string) Event {
 		return e
 	case MetadataSet:
 		e.At = c.time(e.At, field+"/at")
-		c.metadata(e.Metadata, field+"/metadata")
+		c.oddMetadata(e.Metadata, field+"/metadata")
 		return e
 	case NoteAdded:
 		e.At = c.time(e.At, field+"/at")
@@ -384,7 +384,7 @@ func (c *check) oddLines(lines []Line, currency money.Currency, field string) []
 		c.that(l.UnitPrice.Currency() == currency, ErrOtherCurrency, at+"/unitPrice")
 		total, err := l.UnitPrice.TimesChecked(l.Quantity)
 		c.that(within(l.UnitPrice) && err == nil && within(total), ErrAmountLarge, at+"/unitPrice")
-		c.metadata(l.Metadata, at+"/metadata")
+		c.oddMetadata(l.Metadata, at+"/metadata")
 	}
 	return lines
 }

@@ -49,13 +49,45 @@ func (c *check) name(text, field string) {
 	c.text(text, field, MaxIDLength, "")
 }
 
-// text may hold the control characters in allowed.
+// text may hold the control characters in allowed, and none that hides: see
+// hidden.
 func (c *check) text(text, field string, limit int, allowed string) {
 	if len(text) > limit {
 		c.that(false, ErrTextLong.With(fmt.Sprintf("%d bytes, at most %d", len(text), limit)), field)
 	}
-	bad := func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune(allowed, r) }
-	c.that(utf8.ValidString(text) && !strings.ContainsFunc(text, bad), ErrText, field)
+	c.that(utf8.ValidString(text), ErrText, field)
+	for at, r := range text {
+		if hidden(r) && !strings.ContainsRune(allowed, r) {
+			c.that(false, ErrText.With(fmt.Sprintf("U+%04X at byte %d", r, at)), field)
+			return
+		}
+	}
+}
+
+// hidden reports whether a character is there without being seen, or changes how
+// the others are seen: controls, separators of lines, and format characters
+// such as the overrides of direction and the space without width. What scripts
+// cannot be written without is not hidden: joiners, marks of direction, signs
+// that enclose digits.
+func hidden(r rune) bool {
+	if r < 0x80 {
+		return r < ' ' || r == 0x7f
+	}
+	switch r {
+	case '\u200c', '\u200d', '\u200e', '\u200f', '\u061c':
+		return false
+	case '\u2028', '\u2029':
+		return true
+	}
+	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Prepended_Concatenation_Mark, r)
+}
+
+// code is a name that programs compare. Letters that look like others of
+// another script are no part of it.
+func (c *check) code(text, field string) {
+	c.name(text, field)
+	foreign := func(r rune) bool { return r > '~' }
+	c.that(!strings.ContainsFunc(text, foreign) && strings.TrimSpace(text) == text, ErrCode, field)
 }
 
 // id is the id of a thing that is named.
@@ -116,12 +148,18 @@ func (c *check) tags(tags []string, field string) []string {
 	return tags
 }
 
-func (c *check) metadata(m map[string]string, field string) {
+// metadata has keys that programs compare; those of another system are as they
+// are.
+func (c *check) metadata(m map[string]string, field string) { c.metadataWith(c.code, m, field) }
+
+func (c *check) oddMetadata(m map[string]string, field string) { c.metadataWith(c.name, m, field) }
+
+func (c *check) metadataWith(key func(text, field string), m map[string]string, field string) {
 	c.that(len(m) <= MaxMetadata, ErrTooMuchMeta, field)
 	pointer := strings.NewReplacer("~", "~0", "/", "~1")
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		at := field + "/" + pointer.Replace(k)
-		c.name(k, at)
+		key(k, at)
 		c.words(m[k], at)
 	}
 }
@@ -164,7 +202,7 @@ func nameLines(lines []Line) {
 
 func (c *check) line(l Line, currency money.Currency, field string) {
 	c.id(l.ID, field+"/id")
-	c.name(l.SKU, field+"/sku")
+	c.code(l.SKU, field+"/sku")
 	c.words(l.Title, field+"/title")
 	c.quantity(l.Quantity, field+"/quantity")
 	c.price(l.UnitPrice, currency, field+"/unitPrice")

@@ -7,8 +7,9 @@ var (
 	// The command itself is wrong.
 	ErrTime           = domain.Reject(domain.Invalid, "at-invalid", "the business time is missing or not between the years 1 and 9999")
 	ErrBeforePlaced   = domain.Reject(domain.Invalid, "before-placed", "the business time is before the order was placed")
-	ErrText           = domain.Reject(domain.Invalid, "text-invalid", "text must be valid UTF-8 without control characters")
+	ErrText           = domain.Reject(domain.Invalid, "text-invalid", "text must be valid UTF-8 without control characters and without characters that hide or turn what is seen")
 	ErrTextLong       = domain.Reject(domain.Invalid, "text-too-long", "text is too long")
+	ErrCode           = domain.Reject(domain.Invalid, "code-invalid", "a SKU or a key of metadata is 1 to 64 ASCII characters, without spaces around it")
 	ErrTextMissing    = domain.Reject(domain.Invalid, "text-missing", "text must not be empty")
 	ErrID             = domain.Reject(domain.Invalid, "id-invalid", "an id is 1 to 64 letters, digits and . _ ~ - and begins with a letter or digit")
 	ErrIDMissing      = domain.Reject(domain.Invalid, "id-missing", "the id of the new thing is missing")
@@ -82,7 +83,7 @@ var (
 // Rules lists every refusal of this package, in the order of their declaration.
 func Rules() []*domain.Rejection {
 	return []*domain.Rejection{
-		ErrTime, ErrBeforePlaced, ErrText, ErrTextLong, ErrTextMissing, ErrID, ErrIDMissing, ErrNumber,
+		ErrTime, ErrBeforePlaced, ErrText, ErrTextLong, ErrCode, ErrTextMissing, ErrID, ErrIDMissing, ErrNumber,
 		ErrEmail, ErrCountry, ErrCurrency, ErrOtherCurrency, ErrNoLines, ErrTooManyLines, ErrLineRepeated,
 		ErrQuantity, ErrPriceNegative, ErrAmountNegative, ErrAmountZero, ErrDecimals, ErrAmountLarge,
 		ErrDiscount, ErrTooManyTags, ErrTooMuchMeta, ErrChangesMissing, ErrChange, ErrUnknown,
