@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/docket-orders/docket/domain/order"
+	"github.com/docket-orders/docket/eventstore"
 )
 
 // history is that of a typical imported order: five events.
@@ -64,4 +65,64 @@ func BenchmarkSetTags(b *testing.B) {
 			}
 		}
 	})
+}
+
+// longHistory writes an order of n events, each of a command of its own, without
+// snapshots, and answers its aggregate.
+func longHistory(b *testing.B, w *world, id string, n int) aggregate[order.State] {
+	b.Helper()
+	o := New(Options{Store: w.store, Namespace: "acme", Logger: quiet()})
+	must(b, o, id, place(), key("place"+id))
+	for i := range n - 1 {
+		must(b, o, id, tags(fmt.Sprint("t", i)), key(fmt.Sprint(id, i)))
+	}
+	a, err := o.loop.fromStore(ctx(), o.stream(id))
+	if err != nil || int(a.revision) != n-1 {
+		b.Fatal(a.revision, err)
+	}
+	return a
+}
+
+// BenchmarkLoad folds an order that is not in the cache: a short one from its
+// events, a long one from its snapshot and a tail of half a snapshot's events.
+func BenchmarkLoad(b *testing.B) {
+	w := onSQLite(b)
+	o := w.orders()
+	for _, n := range []int{10, 1000 + DefaultSnapshotEvery/2} {
+		id := fmt.Sprint(n)
+		longHistory(b, w, id, n)
+		stream := o.stream(id)
+		if n > 10 {
+			a, err := o.loop.replay(ctx(), stream, eventstore.Revision(999))
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := o.loop.snapshots.write(snapshotJob[order.State]{stream, a}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run(id, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if a, err := o.loop.fromStore(ctx(), stream); err != nil || int(a.revision) != n-1 {
+					b.Fatal(a.revision, err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkSnapshot encodes and saves the snapshot of an order that remembers as
+// many commands as it may: what every DefaultSnapshotEvery events cost, beside
+// the commands.
+func BenchmarkSnapshot(b *testing.B) {
+	w := onSQLite(b)
+	o := w.orders()
+	job := snapshotJob[order.State]{o.stream("1"), longHistory(b, w, "1", maxRemembered)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := o.loop.snapshots.write(job); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -71,37 +71,25 @@ func (l *loop[S, C, E]) lastRevision(ctx context.Context, stream string) (events
 
 // fromSnapshot folds snapshot and tail. Whatever is wrong with the snapshot, the
 // log is right: then it is dropped and ok is false.
-func (l *loop[S, C, E]) fromSnapshot(ctx context.Context, stream string) (a aggregate[S], ok bool) {
-	a, ok = l.snapshots.load(ctx, stream)
+func (l *loop[S, C, E]) fromSnapshot(ctx context.Context, stream string) (tail aggregate[S], ok bool) {
+	a, ok := l.snapshots.load(ctx, stream)
 	if ok {
-		ok = l.vouch(ctx, stream, a)
+		var err error
+		if tail, err = l.extend(ctx, stream, a, eventstore.EndRevision); errors.Is(err, errGap) {
+			l.snapshots.drop(ctx, stream, "its last event is not in the log")
+		}
+		ok = err == nil && (!l.snapshots.auditDue() || l.audited(ctx, stream, a))
 	}
 	if !ok {
 		l.count.snapshotMisses.Add(1)
-		return a, false
+		return tail, false
 	}
 	l.count.snapshotHits.Add(1)
-	tail, err := l.extend(ctx, stream, a, eventstore.EndRevision)
-	return tail, err == nil
+	return tail, true
 }
 
-// vouch checks a snapshot against the log: always that its last event is there,
-// and now and then everything.
-func (l *loop[S, C, E]) vouch(ctx context.Context, stream string, a aggregate[S]) bool {
-	found := false
-	for r, err := range l.store.ReadStream(ctx, stream, a.revision, eventstore.Forwards, 1) {
-		if err != nil {
-			return false
-		}
-		found = r.Revision == a.revision && r.ID == a.lastID
-	}
-	if !found {
-		l.snapshots.drop(ctx, stream, "its last event is not in the log")
-		return false
-	}
-	if !l.snapshots.auditDue() {
-		return true
-	}
+// audited compares a snapshot with a full replay.
+func (l *loop[S, C, E]) audited(ctx context.Context, stream string, a aggregate[S]) bool {
 	replayed, err := l.replay(ctx, stream, a.revision)
 	if err != nil {
 		return false
@@ -137,20 +125,24 @@ func (l *loop[S, C, E]) catchUp(ctx context.Context, stream string, a aggregate[
 	return l.keep(stream, next), nil
 }
 
-// extend folds the events after a, up to revision upto.
+// extend folds the events after a, up to revision upto. It reads from the last
+// event of a, which must still be there: errGap where it is another.
 func (l *loop[S, C, E]) extend(ctx context.Context, stream string, a aggregate[S], upto eventstore.Revision) (aggregate[S], error) {
-	owned := false // a.commands may be appended to
-	for r, err := range l.store.ReadStream(ctx, stream, a.revision+1, eventstore.Forwards, 0) {
+	follows := a.revision < 0 // what comes next comes after a
+	owned := false            // a.commands may be appended to
+	for r, err := range l.store.ReadStream(ctx, stream, max(a.revision, 0), eventstore.Forwards, 0) {
+		if errors.Is(err, eventstore.ErrStreamNotFound) {
+			break
+		}
 		switch {
-		case errors.Is(err, eventstore.ErrStreamNotFound) && a.revision < 0:
-			return a, nil
-		case errors.Is(err, eventstore.ErrStreamNotFound):
-			return a, errGap
 		case err != nil:
-			return a, fmt.Errorf("read %s from %d: %w", stream, a.revision+1, err)
+			return a, fmt.Errorf("read %s from %d: %w", stream, a.revision, err)
+		case !follows && r.Revision == a.revision && r.ID == a.lastID:
+			follows = true
+			continue
 		case r.Revision > upto:
 			return a, nil
-		case a.revision >= 0 && r.Revision != a.revision+1:
+		case !follows || a.revision >= 0 && r.Revision != a.revision+1:
 			return a, errGap
 		}
 		e, meta, err := l.decode(r)
@@ -166,6 +158,9 @@ func (l *loop[S, C, E]) extend(ctx context.Context, stream string, a aggregate[S
 			a.recordedAt = meta.RecordedAt
 		}
 		a.commands = a.commands.add(meta.CommandID, meta.Fingerprint, r.Revision)
+	}
+	if !follows {
+		return a, errGap
 	}
 	return a, nil
 }

@@ -3,7 +3,6 @@ package command
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"slices"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/google/uuid"
@@ -31,49 +30,64 @@ func hashed(fingerprint string) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// memory is the commands handled last, oldest first. It is shared: clone it
-// before add.
-type memory []handled
+// memory is the commands handled last, oldest first, packed as in a snapshot: one
+// load in many looks for a command in it, so it is never unpacked. It is shared:
+// clone it before add.
+type memory []byte
 
-func (m memory) clone() memory { return slices.Clone(m) }
+// handledSize is the width of a command: id, revision of its first event, number
+// of events, fingerprint.
+const handledSize = 16 + 8 + 4 + 16
+
+// clone has room for one more.
+func (m memory) clone() memory {
+	return append(make(memory, 0, len(m)+handledSize), m...)
+}
+
+// at reads the command that is packed at an offset.
+func (m memory) at(offset int) handled {
+	b := m[offset : offset+handledSize]
+	return handled{
+		id:          uuid.UUID(b[:16]),
+		first:       eventstore.Revision(binary.BigEndian.Uint64(b[16:])),
+		events:      binary.BigEndian.Uint32(b[24:]),
+		fingerprint: [16]byte(b[28:]),
+	}
+}
 
 // add notes the event at revision, written by command id.
 func (m memory) add(id uuid.UUID, fingerprint string, revision eventstore.Revision) memory {
-	if n := len(m); n > 0 && m[n-1].id == id && m[n-1].last()+1 == revision {
-		m[n-1].events++
-		return m
+	if newest := len(m) - handledSize; newest >= 0 {
+		if h := m.at(newest); h.id == id && h.last()+1 == revision {
+			binary.BigEndian.PutUint32(m[newest+24:], h.events+1)
+			return m
+		}
 	}
-	if len(m) == maxRemembered {
-		m = m[1:]
+	if len(m) == maxRemembered*handledSize {
+		m = m[:copy(m, m[handledSize:])]
 	}
-	return append(m, handled{id: id, first: revision, events: 1, fingerprint: hashed(fingerprint)})
+	m = append(m, id[:]...)
+	m = binary.BigEndian.AppendUint64(m, uint64(revision))
+	m = binary.BigEndian.AppendUint32(m, 1)
+	sum := hashed(fingerprint)
+	return append(m, sum[:]...)
 }
 
 // find returns the newest command with this id.
 func (m memory) find(id uuid.UUID) (handled, bool) {
-	for i := len(m) - 1; i >= 0; i-- {
-		if m[i].id == id {
-			return m[i], true
+	for i := len(m) - handledSize; i >= 0; i -= handledSize {
+		if uuid.UUID(m[i:i+16]) == id {
+			return m.at(i), true
 		}
 	}
 	return handled{}, false
 }
 
-// handledSize is the width of a command in a snapshot.
-const handledSize = 16 + 8 + 4 + 16
-
 func (m memory) appendBinary(b []byte) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(len(m)))
-	for _, h := range m {
-		b = append(b, h.id[:]...)
-		b = binary.BigEndian.AppendUint64(b, uint64(h.first))
-		b = binary.BigEndian.AppendUint32(b, h.events)
-		b = append(b, h.fingerprint[:]...)
-	}
-	return b
+	return append(binary.BigEndian.AppendUint32(b, uint32(len(m)/handledSize)), m...)
 }
 
-// readMemory returns what appendBinary wrote and the bytes after it.
+// readMemory returns what appendBinary wrote, not copied, and the bytes after it.
 func readMemory(b []byte) (m memory, rest []byte, ok bool) {
 	if len(b) < 4 {
 		return nil, nil, false
@@ -83,15 +97,6 @@ func readMemory(b []byte) (m memory, rest []byte, ok bool) {
 	if n > maxRemembered || len(b) < n*handledSize {
 		return nil, nil, false
 	}
-	m = make(memory, n)
-	for i := range m {
-		m[i] = handled{
-			id:          uuid.UUID(b[:16]),
-			first:       eventstore.Revision(binary.BigEndian.Uint64(b[16:])),
-			events:      binary.BigEndian.Uint32(b[24:]),
-			fingerprint: [16]byte(b[28:44]),
-		}
-		b = b[handledSize:]
-	}
-	return m, b, true
+	n *= handledSize
+	return memory(b[:n:n]), b[n:], true
 }

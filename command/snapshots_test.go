@@ -153,7 +153,7 @@ func TestAuditFindsAWrongSnapshot(t *testing.T) {
 		}
 		for name, change := range map[string]func(*aggregate[order.State]){
 			"state":    func(a *aggregate[order.State]) { a.state.Shipping = eur("99.00") },
-			"commands": func(a *aggregate[order.State]) { a.commands = a.commands.clone()[1:] },
+			"commands": func(a *aggregate[order.State]) { a.commands = a.commands.clone()[handledSize:] },
 		} {
 			wrong := a
 			change(&wrong)
