@@ -97,6 +97,9 @@ func commandRoute[C order.Command](method, path, summary, example string, fill f
 
 var placeReader = readerOf[PlaceBody]()
 
+// ReadPlace reads a body of POST /v1/orders as it is read when it is served.
+func ReadPlace(data []byte) (PlaceBody, error) { return placeReader.read(data) }
+
 // place is the one command on an order that does not exist.
 func (s *server) place(w http.ResponseWriter, r *request) error {
 	return s.command(w, r, func(data []byte) (string, order.Command, error) {
