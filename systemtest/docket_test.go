@@ -32,23 +32,29 @@ import (
 	"time"
 )
 
-var binary string
+// built is the program, built into folder when the first test asks for it.
+var built = sync.OnceValues(func() (path string, err error) {
+	path = filepath.Join(folder(), "docket")
+	build := exec.Command("go", "build", "-o", path, "./cmd/docket")
+	build.Dir = ".."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build docket: %w\n%s", err, out)
+	}
+	return path, nil
+})
 
-func TestMain(m *testing.M) {
+var folder = sync.OnceValue(func() string {
 	dir, err := os.MkdirTemp("", "docket-systemtest-")
 	if err != nil {
 		panic(err)
 	}
-	binary = filepath.Join(dir, "docket")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/docket")
-	build.Dir = ".."
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build docket: %v\n%s", err, out)
-		os.Exit(1)
-	}
+	return dir
+})
+
+func TestMain(m *testing.M) {
 	code := m.Run()
-	os.RemoveAll(dir)
+	os.RemoveAll(folder())
 	os.Exit(code)
 }
 
@@ -98,8 +104,12 @@ type server struct {
 // ready.
 func start(t *testing.T, data string) *server {
 	t.Helper()
+	program, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &server{log: &bytes.Buffer{}, done: make(chan error, 1)}
-	s.cmd = exec.Command(binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "warn")
+	s.cmd = exec.Command(program, "serve", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "warn")
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -173,8 +183,12 @@ type ran struct {
 
 // docket runs one command of the program to its end.
 func docket(ctx context.Context, args ...string) ran {
+	program, err := built()
+	if err != nil {
+		return ran{status: -1, stderr: err.Error()}
+	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); cmd.ProcessState == nil {
 		return ran{status: -1, stderr: err.Error()}
