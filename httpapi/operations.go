@@ -298,7 +298,10 @@ func (s *server) readyz(w http.ResponseWriter, r *request) error {
 		body.Impaired = append(body.Impaired, "commands: the event store does not answer")
 		s.o.Logger.WarnContext(ctx, "readiness", "traceId", r.traceID, "error", err)
 	}
-	if s.readOnly.Load() {
+	if refusal := eventstore.RefusalOf(s.o.Store); refusal != nil {
+		body.Commands = false
+		body.Impaired = append(body.Impaired, "commands: "+refusal.Error())
+	} else if s.readOnly.Load() {
 		body.Commands = false
 		body.Impaired = append(body.Impaired, "commands: the event store does not accept writes; see the log")
 	}
@@ -327,6 +330,9 @@ func (s *server) readyz(w http.ResponseWriter, r *request) error {
 func impairedViews(status projections.Status) []string {
 	var found []string
 	for _, g := range status.Generations {
+		if g.State == "frozen" {
+			found = append(found, "reads: the view is of an earlier time, and does not move; see /v1/projections")
+		}
 		if g.State != "live" {
 			continue
 		}
@@ -348,7 +354,8 @@ func (s *server) awaitStart() {
 		if err == nil {
 			err = s.o.Projections.CaughtUp(ctx)
 		}
-		if err == nil {
+		// Views that cannot be fed before an operator has acted are not waited for.
+		if err == nil || errors.Is(err, eventstore.ErrReadOnly) {
 			s.caughtUp.Store(true)
 			return
 		}

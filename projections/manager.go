@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,7 @@ type Manager struct {
 	progress  *Progress           // of the rebuild that runs
 	lastError string              // of the last rebuild
 	ended     error               // why Run returned, when it had to
+	stuck     error               // why the live generation stays frozen
 	waiters   map[string][]chan struct{}
 }
 
@@ -162,18 +164,8 @@ func (m *Manager) start(ctx context.Context) error {
 	if err := m.spills().Sweep(); err != nil {
 		return err
 	}
-	live, revision, err := m.registry.live(ctx)
+	live, revision, err := m.whichIsLive(ctx)
 	if err != nil {
-		return err
-	}
-	if live.Generation == 0 {
-		live = switched{Generation: 1, Version: Version, At: m.Clock()}
-		if err := m.registry.makeLive(ctx, live, eventstore.NoStream); err != nil {
-			return err
-		}
-		revision = eventstore.At(0)
-	}
-	if err := m.dropOthers(ctx, live.Generation); err != nil {
 		return err
 	}
 	log, err := m.Store.Log(ctx)
@@ -181,6 +173,13 @@ func (m *Manager) start(ctx context.Context) error {
 		return fmt.Errorf("identify log: %w", err)
 	}
 	g, err := m.open(ctx, live.Generation, live.Version)
+	if errors.Is(err, ErrDamaged) && eventstore.RefusalOf(m.Store) == nil {
+		m.Logger.Error("views cannot be opened, and are made anew", "generation", live.Generation, "error", err)
+		if err := m.Backend.Drop(ctx, live.Generation); err != nil {
+			return fmt.Errorf("drop damaged generation %d: %w", live.Generation, err)
+		}
+		g, err = m.open(ctx, live.Generation, Version)
+	}
 	if err != nil {
 		return err
 	}
@@ -194,10 +193,14 @@ func (m *Manager) start(ctx context.Context) error {
 	defer decided()
 
 	lanes, err := g.applier.sink.Checkpoints(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrDamaged) {
 		return fmt.Errorf("read checkpoints: %w", err)
 	}
-	if problem := lanesWrong(lanes); problem != "" {
+	problem := lanesWrong(lanes)
+	if err != nil {
+		problem = err.Error()
+	}
+	if problem != "" {
 		m.Logger.Error("views are damaged, and rebuilt", "generation", live.Generation, "problem", problem)
 		decided()
 		m.feeders.Go(func() { m.succeed(ctx) })
@@ -219,9 +222,16 @@ func (m *Manager) start(ctx context.Context) error {
 			return err
 		}
 		if big {
-			err := build(ctx, g.applier, lanes, log, m.spills(), Progress{Generation: g.number}, m.report(nil))
+			var unreadable error // by the log: trying again does not cure it
+			err := g.applier.untilDone(ctx, "build the views", func() error {
+				err := build(ctx, g.applier, lanes, log, m.spills(), Progress{Generation: g.number}, m.report(nil))
+				if errors.Is(err, eventstore.ErrCorrupt) {
+					unreadable, err = err, nil
+				}
+				return err
+			})
 			m.endReport(nil)
-			if err != nil {
+			if err = cmp.Or(err, unreadable); err != nil {
 				return err
 			}
 		}
@@ -236,6 +246,15 @@ func (m *Manager) succeed(ctx context.Context) {
 	for {
 		err := m.Rebuild(ctx, nil)
 		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, eventstore.ErrReadOnly) {
+			// No switch before an operator has acted and docket was started again.
+			m.Logger.Error("views are not rebuilt, and stay as they are", "error", err)
+			m.mu.Lock()
+			m.stuck = err
+			m.mu.Unlock()
+			m.wake([]string{""})
 			return
 		}
 		if final(err) {
@@ -254,6 +273,38 @@ func (m *Manager) fail(err error) {
 	case m.failed <- err:
 	default: // one is enough
 	}
+}
+
+// whichIsLive finds the live generation, and makes the first one live. Without
+// the log's word for it, because the log lost its end and takes no more events,
+// it is the newest that is there; then none is dropped: views may hold the last
+// trace of what was lost.
+func (m *Manager) whichIsLive(ctx context.Context) (switched, eventstore.Expected, error) {
+	live, revision, err := m.registry.live(ctx)
+	if err != nil {
+		return live, revision, err
+	}
+	known := live.Generation != 0
+	if !known {
+		live = switched{Generation: 1, Version: Version, At: m.Clock()}
+	}
+	if eventstore.RefusalOf(m.Store) != nil {
+		numbers, err := m.Backend.Generations(ctx)
+		if err != nil {
+			return live, revision, fmt.Errorf("list generations: %w", err)
+		}
+		if len(numbers) > 0 && !slices.Contains(numbers, live.Generation) {
+			live.Generation = numbers[len(numbers)-1]
+		}
+		return live, revision, nil
+	}
+	if !known {
+		if err := m.registry.makeLive(ctx, live, eventstore.NoStream); err != nil {
+			return live, revision, err
+		}
+		revision = eventstore.At(0)
+	}
+	return live, revision, m.dropOthers(ctx, live.Generation)
 }
 
 // dropOthers removes generations that an unfinished rebuild or switch left.
@@ -485,7 +536,8 @@ func (m *Manager) wake(orderIDs []string) {
 }
 
 // CaughtUp returns when everything that was in the log at the call is applied
-// or parked.
+// or parked. It fails with eventstore.ErrReadOnly while the live generation
+// cannot be fed and the log takes no switch to another.
 func (m *Manager) CaughtUp(ctx context.Context) error {
 	if err := m.Started(ctx); err != nil {
 		return err
@@ -524,6 +576,13 @@ func (m *Manager) reach(ctx context.Context, target eventstore.Position) error {
 				return err
 			}
 			continue
+		}
+		m.mu.Lock()
+		stuck := m.stuck
+		m.mu.Unlock()
+		if stuck != nil {
+			m.giveUp("", changed)
+			return fmt.Errorf("the views stay as they are: %w", stuck)
 		}
 		select {
 		case <-changed:

@@ -243,7 +243,7 @@ func checkGeneration(conn *sqlite3.Conn, path string, generation int) error {
 // damage says what to do about a file that SQLite cannot read.
 func damage(path string, err error) error {
 	if errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB) {
-		return fmt.Errorf("%s is damaged (%w): %s", filepath.Base(path), err, rebuild)
+		return fmt.Errorf("%w: %s cannot be used (%w); %s", projections.ErrDamaged, filepath.Base(path), err, rebuild)
 	}
 	return err
 }
