@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,7 @@ type request struct {
 	consistencyToken string
 	prefer           string
 	body             any
+	lines            string // instead of a body: NDJSON
 }
 
 // reply is an HTTP answer that arrived whole.
@@ -47,12 +49,16 @@ func (s *server) do(ctx context.Context, through http.RoundTripper, r request) (
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var in io.Reader
-	if r.body != nil {
+	mediaType := ""
+	switch {
+	case r.lines != "":
+		in, mediaType = strings.NewReader(r.lines), "application/x-ndjson"
+	case r.body != nil:
 		text, err := json.Marshal(r.body)
 		if err != nil {
 			panic(err) // the tests make their own bodies
 		}
-		in = bytes.NewReader(text)
+		in, mediaType = bytes.NewReader(text), "application/json"
 	}
 	request, err := http.NewRequestWithContext(ctx, r.method, s.base+r.path, in)
 	if err != nil {
@@ -63,14 +69,11 @@ func (s *server) do(ctx context.Context, through http.RoundTripper, r request) (
 	request.GetBody = nil
 	for name, value := range map[string]string{
 		"Authorization": "Bearer " + s.key, "Idempotency-Key": r.key, "If-Match": r.ifMatch,
-		"Consistency-Token": r.consistencyToken, "Prefer": r.prefer,
+		"Consistency-Token": r.consistencyToken, "Prefer": r.prefer, "Content-Type": mediaType,
 	} {
 		if value != "" {
 			request.Header.Set(name, value)
 		}
-	}
-	if r.body != nil {
-		request.Header.Set("Content-Type", "application/json")
 	}
 	response, err := through.RoundTrip(request)
 	if err != nil {
