@@ -20,16 +20,28 @@ demo: ## real and generated orders, served on 127.0.0.1:8080
 facts: ## import both public data sets from DATA and check every figure
 	CGO_ENABLED=0 go run ./internal/facts -data "$(DATA)"
 
-bench: ## import and reconciliation of Olist against what bounds them, from DATA
-	CGO_ENABLED=0 go run ./bench -data "$(DATA)"
+bench: ## docket against the disk, the bare database and PostgreSQL: one table, and bench.json
+	CGO_ENABLED=0 go run ./bench -data "$(DATA)" -json bench.json $(if $(ONLY),-only $(ONLY))
 
-histories: ## HISTORIES (200) histories of 8 clients, killed and restarted, checked for linearizability
-	cd systemtest && DOCKET_HISTORIES=$(or $(HISTORIES),200) CGO_ENABLED=0 go test -count=1 -timeout 2h -run Linearizable -v .
+bench-quick: ## the same, smaller, in five minutes
+	CGO_ENABLED=0 go run ./bench -quick -data "$(DATA)" -json bench.json $(if $(ONLY),-only $(ONLY))
 
-kills: ## kill -9 under load, repair and import, KILLS (50) times
-	cd systemtest && DOCKET_KILLS=$(or $(KILLS),50) CGO_ENABLED=0 go test -count=1 -timeout 2h -run Killed -v .
+crash: ## POINTS (20000) crash points of the disk, each recovered and compared
+	DOCKET_CRASH_POINTS=$(or $(POINTS),20000) CGO_ENABLED=0 go test -count=1 -timeout 3h -run CrashPoints -v ./internal/crash
+
+kills: ## kill -9 at random and at chosen instants, KILLS (2000) times
+	cd systemtest && DOCKET_KILLS=$(or $(KILLS),2000) CGO_ENABLED=0 go test -count=1 -timeout 3h -run Killed -v .
+
+histories: ## HISTORIES (100000) histories of the log, and 200 over HTTP, checked for linearizability
+	cd systemtest && DOCKET_STORE_HISTORIES=$(or $(HISTORIES),100000) DOCKET_HISTORIES=200 CGO_ENABLED=0 go test -count=1 -timeout 3h -run Linearizable -v .
+
+soak: ## everything at once for SOAK (30m), then verified, reconciled and counted
+	cd systemtest && DOCKET_SOAK=$(or $(SOAK),30m) CGO_ENABLED=0 go test -count=1 -timeout 5h -run Soak -v .
+
+planted-bugs: ## which test catches each of the bugs in internal/plantedbugs
+	CGO_ENABLED=0 go run ./internal/plantedbugs
 
 fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	./internal/fuzz.sh $(or $(FUZZTIME),30s)
 
-.PHONY: help check quick build demo facts bench histories kills fuzz
+.PHONY: help check quick build demo facts bench bench-quick crash kills histories soak planted-bugs fuzz
