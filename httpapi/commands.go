@@ -97,8 +97,9 @@ func commandRoute[C order.Command](method, path, summary, example string, fill f
 
 var placeReader = readerOf[PlaceBody]()
 
-// ReadPlace reads a body of POST /v1/orders as it is read when it is served.
-func ReadPlace(data []byte) (PlaceBody, error) { return placeReader.read(data) }
+// BodyReader makes what reads bodies of one type as they are read when served.
+// Make it once.
+func BodyReader[T any]() func(data []byte) (T, error) { return readerOf[T]().read }
 
 // place is the one command on an order that does not exist.
 func (s *server) place(w http.ResponseWriter, r *request) error {

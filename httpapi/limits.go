@@ -3,7 +3,9 @@ package httpapi
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -55,26 +57,34 @@ func (l Limits) OrDefaults() Limits {
 	return l
 }
 
-// Validate refuses limits that no server can work with. Zero is the default.
+// LimitName is the name of a field of Limits as people write it: body-bytes.
+func LimitName(field string) string {
+	return strings.ToLower(boundaries.ReplaceAllString(field, "$1$3-$2$4"))
+}
+
+var boundaries = regexp.MustCompile(`([a-z])([A-Z])|([A-Z])([A-Z][a-z])`)
+
+// Validate refuses limits that no server can work with, by name. Zero is the
+// default.
 func (l Limits) Validate() error {
 	v := reflect.ValueOf(l)
 	for i := range v.NumField() {
 		if v.Field(i).Int() < 0 {
-			return fmt.Errorf("%s: %v is below nothing", v.Type().Field(i).Name, v.Field(i))
+			return fmt.Errorf("%s: %v is below nothing", LimitName(v.Type().Field(i).Name), v.Field(i))
 		}
 	}
 	l = l.OrDefaults()
 	switch {
 	case l.CallerPercent > 100:
-		return fmt.Errorf("CallerPercent: %d is more than all", l.CallerPercent)
+		return fmt.Errorf("caller-percent: %d is more than all", l.CallerPercent)
 	case l.AnswerTime <= l.ReadTime || l.AnswerTime <= l.CommandTime+l.BodyTime:
-		return fmt.Errorf("AnswerTime: %s leaves no time to answer after ReadTime (%s), or BodyTime and CommandTime (%s)", l.AnswerTime, l.ReadTime, l.BodyTime+l.CommandTime)
+		return fmt.Errorf("answer-time: %s leaves no time to answer after read-time (%s), or body-time and command-time (%s)", l.AnswerTime, l.ReadTime, l.BodyTime+l.CommandTime)
 	case l.ReadTime <= l.WaitTime:
-		return fmt.Errorf("ReadTime: %s leaves no time to read after WaitTime (%s)", l.ReadTime, l.WaitTime)
+		return fmt.Errorf("read-time: %s leaves no time to read after wait-time (%s)", l.ReadTime, l.WaitTime)
 	case l.HeldBytes < l.BodyBytes:
-		return fmt.Errorf("HeldBytes: %d does not hold one body (%d)", l.HeldBytes, l.BodyBytes)
+		return fmt.Errorf("held-bytes: %d does not hold one body (%d)", l.HeldBytes, l.BodyBytes)
 	case l.AdoptionBytes < int64(l.AdoptionLineBytes):
-		return fmt.Errorf("AdoptionBytes: %d does not hold one line (%d)", l.AdoptionBytes, l.AdoptionLineBytes)
+		return fmt.Errorf("adoption-bytes: %d does not hold one line (%d)", l.AdoptionBytes, l.AdoptionLineBytes)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ import (
 // a folder of the test.
 type rig struct {
 	t       testing.TB
+	options Options
 	server  *httptest.Server
 	store   *sqlite.Store
 	orders  *command.Orders
@@ -73,6 +74,7 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 	for _, f := range change {
 		f(&o)
 	}
+	r.options = o
 	r.server = httptest.NewServer(New(o))
 	t.Cleanup(func() {
 		r.server.Close()

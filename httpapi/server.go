@@ -62,10 +62,16 @@ type server struct {
 	readOnly   atomic.Bool // the last command that had something to write met a store that refuses writes
 }
 
-// New makes the handler. It begins to wait for the views to catch up with the
+// New makes the handler. The limits must be valid. It begins to wait for the views to catch up with the
 // log as it is now; until then /readyz says no. Its goroutines end with
 // Options.Lifetime.
 func New(o Options) http.Handler {
+	s := newServer(o)
+	go s.awaitStart()
+	return s.handler()
+}
+
+func newServer(o Options) *server {
 	o.Lifetime = cmp.Or[context.Context](o.Lifetime, context.Background())
 	o.Limits = o.Limits.OrDefaults()
 	if o.Logger == nil {
@@ -81,9 +87,10 @@ func New(o Options) http.Handler {
 	s.gates = newGates(o.Limits, len(o.Keys)+1)
 	s.metrics = newMetrics(o.Orders, o.Projections, o.Refusals, s.gates)
 	s.openapi = document(s.routes, o.Version)
-	go s.awaitStart()
-	return s.observed(s.mux())
+	return s
 }
+
+func (s *server) handler() http.Handler { return s.observed(s.mux()) }
 
 // route is one method on one path. The table of them is what is served, what is
 // checked, and what is documented.

@@ -31,6 +31,8 @@ type config struct {
 	Namespace string `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
 	LogLevel  string `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
 	JSON      bool   `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
+
+	Config kong.ConfigFlag `placeholder:"FILE" env:"DOCKET_CONFIG" help:"JSON file of flags by name: {\"listen\": \"127.0.0.1:9000\", \"limit-body-bytes\": 2097152} (${env}). What the command line or the environment says comes first."`
 }
 
 // Validate checks what concerns every command. Nothing is open yet.
@@ -100,7 +102,7 @@ func (l *listening) Validate() error {
 		return fmt.Errorf("--listen: port %q: want a number from 0 to 65535", port)
 	}
 	if err := l.Limits.Validate(); err != nil {
-		return fmt.Errorf("--limit: %w", err)
+		return fmt.Errorf("--limit-%w", err)
 	}
 	if l.Keys == "" {
 		if host != "localhost" && !net.ParseIP(host).IsLoopback() {

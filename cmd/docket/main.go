@@ -8,7 +8,7 @@
 // exit status means something: 0 done, 1 failed or refused, 2 wrong usage; of
 // reconcile 0 clean, 1 drift, 2 could not tell.
 //
-// Layout: config.go (every flag), app.go (serving a docket; its parts are wired
+// Layout: config.go (every flag), configfile.go (those of a file), app.go (serving a docket; its parts are wired
 // together in internal/embedded), connect.go and client.go (how commands reach an app), and a file per
 // command; arguments.go has what an argument may be; words.go, table.go and
 // report.go put answers into words.
@@ -61,6 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: false}),
 		kong.Vars{"version": version()},
+		kong.Configuration(readConfig),
 	)
 	// Help ends the program from inside the parser.
 	defer func() {
