@@ -37,6 +37,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -45,6 +46,7 @@ import (
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/internal/disk"
+	"github.com/docket-orders/docket/internal/disk/dirsync"
 	"github.com/google/uuid"
 	"github.com/ncruces/go-sqlite3"
 )
@@ -75,6 +77,7 @@ func (o *Options) complete() {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.VFS = dirsync.VFS(o.VFS)
 	if o.Disk == nil {
 		o.Disk = disk.OS()
 	}
@@ -107,7 +110,7 @@ type Store struct {
 	news     broadcast
 
 	poison atomic.Pointer[error] // the failure after which nothing is written any more
-	loss struct {
+	loss   struct {
 		sync.Mutex
 		shorter      string // why writes are refused; empty: they are not
 		acknowledged uint64 // highest position known to be acknowledged
@@ -142,7 +145,7 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 			s.release()
 		}
 	}()
-	if err := s.opt.Disk.MkdirAll(dir, 0o700); err != nil {
+	if err := makeFolder(s.opt.Disk, dir); err != nil {
 		return nil, fmt.Errorf("open event store: %w", err)
 	}
 	if err := notABackup(s.opt.Disk, dir); err != nil {
@@ -175,6 +178,30 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 		s.writer.run()
 	}()
 	return s, nil
+}
+
+// makeFolder makes the folder of a log that is not there yet, and those above it
+// that are missing, with names that last.
+func makeFolder(d disk.FS, dir string) error {
+	isOld, err := exists(d, filepath.Join(dir, logName))
+	if err != nil || isOld {
+		return err
+	}
+	above := filepath.Dir(dir)
+	if isThere, err := exists(d, above); err != nil {
+		return err
+	} else if !isThere {
+		if err := makeFolder(d, above); err != nil {
+			return err
+		}
+	}
+	if err := d.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := d.SyncDir(above); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil // nobody can make the names in a folder durable that may not be opened
 }
 
 // OpenReadOnly opens the log beside a process that may be writing to it, to
@@ -279,7 +306,10 @@ func (s *Store) checkHead() error {
 			return nil
 		}
 	}
-	return s.head.write(head{log: log, position: last})
+	if err := s.head.write(head{log: log, position: last}); err != nil || ok {
+		return err
+	}
+	return s.opt.Disk.SyncDir(s.dir) // the name of the new file
 }
 
 // committed makes a commit known: to readers and subscribers, then to the head

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/docket-orders/docket/internal/disk"
+	"github.com/docket-orders/docket/internal/disk/dirsync"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
 )
@@ -41,6 +42,7 @@ func NewBackend(dir string, o Options) *Backend {
 	if o.Disk == nil {
 		o.Disk = disk.OS()
 	}
+	o.VFS = dirsync.VFS(o.VFS)
 	return &Backend{filepath.Join(dir, "views"), o}
 }
 

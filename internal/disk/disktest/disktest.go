@@ -50,8 +50,8 @@ type Op struct {
 	Offset, Size int64
 	// Data is what a Write writes; a fault must not keep or change it.
 	Data []byte
-	// File tells the files of one recording apart, also when one takes the name
-	// of another.
+	// File tells the files and folders of one recording apart, also when one
+	// takes the name of another.
 	File int
 }
 

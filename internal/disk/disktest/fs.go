@@ -96,7 +96,12 @@ func (f files) RemoveAll(name string) error {
 	return f.Remove(name)
 }
 
+// SyncDir of the folder above the root is not on record: the root's own name is
+// taken to last.
 func (f files) SyncDir(name string) error {
+	if name == filepath.Dir(f.d.root) {
+		return disk.OS().SyncDir(name)
+	}
 	return f.d.do(Op{Kind: SyncDir, Path: f.d.rel(name)}, func() error { return disk.OS().SyncDir(name) })
 }
 

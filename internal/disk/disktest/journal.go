@@ -1,9 +1,12 @@
 package disktest
 
 import (
+	"encoding/gob"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Journal is what happened in the folder, in the order in which it happened.
@@ -31,8 +34,8 @@ func (d *Disk) Record() error {
 			return err
 		}
 		k := Kept{Path: d.rel(path)}
+		k.File = d.fileOf(k.Path)
 		if !e.IsDir() {
-			k.File = d.fileOf(k.Path)
 			if k.Data, err = os.ReadFile(path); k.Data == nil {
 				k.Data = []byte{}
 			}
@@ -67,7 +70,7 @@ func (d *Disk) record(op Op) {
 		return
 	}
 	switch op.Kind {
-	case Create:
+	case Create, Mkdir:
 		d.files++
 		op.File = d.files
 		d.names[op.Path] = op.File
@@ -75,6 +78,12 @@ func (d *Disk) record(op Op) {
 		op.Data = append([]byte(nil), op.Data...)
 	case Rename:
 		op.File = d.fileOf(op.Path)
+		for name, file := range d.names {
+			if below, is := strings.CutPrefix(name, op.Path+"/"); is {
+				delete(d.names, name)
+				d.names[op.To+"/"+below] = file
+			}
+		}
 		delete(d.names, op.Path)
 		d.names[op.To] = op.File
 	case Remove:
@@ -91,4 +100,36 @@ func (d *Disk) fileOf(rel string) int {
 		d.names[rel] = d.files
 	}
 	return d.names[rel]
+}
+
+// Without is the journal without the operations that drop picks: as if the disk
+// had ignored them.
+func (j *Journal) Without(drop func(Op) bool) *Journal {
+	out := &Journal{Base: j.Base}
+	for _, op := range j.Ops {
+		if !drop(op) {
+			out.Ops = append(out.Ops, op)
+		}
+	}
+	return out
+}
+
+// Save keeps the journal in a file.
+func (j *Journal) Save(name string) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(gob.NewEncoder(f).Encode(j), f.Close())
+}
+
+// Load reads what Save kept.
+func Load(name string) (*Journal, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	j := &Journal{}
+	return j, gob.NewDecoder(f).Decode(j)
 }

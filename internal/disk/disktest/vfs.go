@@ -138,3 +138,6 @@ var (
 	_ vfs.FilePowersafeOverwrite = (*dbFile)(nil)
 	_ vfs.FileSizeHint           = (*dbFile)(nil)
 )
+
+// SyncDir is what a VFS on top of this one uses.
+func (v *system) SyncDir(name string) error { return v.d.FS().SyncDir(name) }
