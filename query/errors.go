@@ -24,10 +24,10 @@ var (
 	// says which and why. Looking at the order before that event is possible.
 	ErrHistoryUnreadable = domain.Reject(domain.Conflict, "history-unreadable", "an event of the order cannot be read")
 	ErrTokenInvalid      = domain.Reject(domain.Invalid, "token-invalid", "this is not a consistency token").At("Consistency-Token")
-	ErrTokenForeign      = domain.Reject(domain.Conflict, "token-foreign", "the consistency token is of another log, or of the time before a restore").At("Consistency-Token")
+	ErrTokenForeign      = domain.Reject(domain.Conflict, "token-foreign", "the consistency token is of another log, or of the time before a restore: the write it names may be gone; read without it, and look").At("Consistency-Token")
 	ErrCursorInvalid     = domain.Reject(domain.Invalid, "cursor-invalid", "this is not a cursor").At("cursor")
 	ErrCursorQuestion    = domain.Reject(domain.Invalid, "cursor-of-another-question", "the cursor belongs to another question: filters and sort must stay the same").At("cursor")
-	ErrCursorForeign     = domain.Reject(domain.Conflict, "cursor-foreign", "the cursor is of another log, or of the time before a restore").At("cursor")
+	ErrCursorForeign     = domain.Reject(domain.Conflict, "cursor-foreign", "the cursor is of another log, or of the time before a restore; begin the list again without it").At("cursor")
 )
 
 var (

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/view"
 )
 
 // Read is what accompanies a question.
@@ -54,13 +56,21 @@ func (s *Service) holds(ctx context.Context, t Token) error {
 	if found {
 		have.Have, have.HavePosition = revisionOf(doc), doc.Position
 	}
-	if have.Have >= t.Revision {
+	if have.Have >= t.Revision && !fromBefore(doc, t) {
 		return nil
 	}
 	if d, parked := s.options.Progress.ParkedOrder(t.OrderID); parked {
 		return &ParkedError{OrderID: t.OrderID, Want: t.Revision, Degraded: d}
 	}
 	return &have
+}
+
+// fromBefore reports that a document, though its revision is high enough, was
+// made before the token's write: after a restore the views may still be those of
+// the old epoch, in which the order had another life. Positions do not repeat.
+func fromBefore(doc view.Order, t Token) bool {
+	var at eventstore.Position
+	return at.UnmarshalText([]byte(doc.Position)) == nil && at.Before(t.Position)
 }
 
 // refresher is a view whose questions see what was written only some time

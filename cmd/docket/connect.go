@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/docket-orders/docket/eventstore"
 )
 
 // connection is how a command reaches a docket: over HTTP to one that runs, or
@@ -56,9 +58,14 @@ func (p *program) connect(makeFolder bool) (*connection, error) {
 	return p.open()
 }
 
-// requireLog refuses a folder in which no docket has been.
+// requireLog refuses a folder in which no docket has been. A restore that was
+// interrupted may have left one without its log.
 func (p *program) requireLog() error {
-	if _, err := os.Stat(filepath.Join(p.config.Data, "events.db")); errors.Is(err, fs.ErrNotExist) {
+	_, err := os.Stat(filepath.Join(p.config.Data, "events.db"))
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Stat(filepath.Join(p.config.Data, "restore"))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no docket in the folder %s: name another with --data DIR", p.config.Data)
 	}
 	return nil // what else is wrong with it, opening says
@@ -71,7 +78,9 @@ func (p *program) open() (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.Manager.CaughtUp(p.ctx); err != nil {
+	// Views that cannot catch up before an operator has acted answer as they are;
+	// why was logged.
+	if err := a.Manager.CaughtUp(p.ctx); err != nil && !errors.Is(err, eventstore.ErrReadOnly) {
 		return nil, errors.Join(err, a.Close())
 	}
 	lifetime, end := context.WithCancel(context.Background())

@@ -21,6 +21,9 @@ func (*serveCommand) needsFolder()  {}
 func (*demoCommand) needsFolder()   {}
 func (*verifyCommand) needsFolder() {}
 
+func (*backupCommand) needsFolder()  {}
+func (*restoreCommand) needsFolder() {}
+
 type serveCommand struct {
 	listening
 }

@@ -12,7 +12,9 @@ import (
 )
 
 type eventsGroup struct {
-	Verify verifyCommand `cmd:"" help:"Check the whole log: checksums, revisions, positions. Works beside a running docket."`
+	Verify  verifyCommand  `cmd:"" help:"Check the whole log: checksums, revisions, positions. Works beside a running docket."`
+	Backup  backupCommand  `cmd:"" help:"Copy the log into an empty folder, and check the copy. Works beside a running docket."`
+	Restore restoreCommand `cmd:"" help:"Put a backup in the place of the log, in a new epoch; the old log is kept aside. No docket may be running."`
 }
 
 type verifyCommand struct {
@@ -104,7 +106,7 @@ func (p *program) acceptLoss() error {
 		if err != nil {
 			return loss, err
 		}
-		if err := embedded.RequireWhatViewsHold(p.ctx, store, log, views.NewBackend(p.config.Data, views.Options{})); err != nil {
+		if err := embedded.RequireWhatViewsHold(p.ctx, store, log, views.NewBackend(p.config.Data, views.Options{}), p.warnOfView); err != nil {
 			return loss, err
 		}
 		return store.AcceptLoss(p.ctx)

@@ -70,7 +70,9 @@ func Open(ctx context.Context, dir string, o Options) (*Docket, error) {
 	views := views.NewBackend(dir, views.Options{VFS: o.VFS, Disk: o.Disk})
 	log, err := opened.Log(ctx)
 	if err == nil {
-		err = RequireWhatViewsHold(ctx, opened, log, views)
+		err = RequireWhatViewsHold(ctx, opened, log, views, func(err error) {
+			o.Logger.Warn("a view does not tell how long the log was", "error", err)
+		})
 	}
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
@@ -107,28 +109,47 @@ func Open(ctx context.Context, dir string, o Options) (*Docket, error) {
 }
 
 // RequireWhatViewsHold tells the store what the views have seen of its log, so
-// that it notices when it has become shorter.
-func RequireWhatViewsHold(ctx context.Context, store *sqlite.Store, log eventstore.LogIdentity, backend *views.Backend) error {
+// that it notices when it has become shorter. A view that cannot be read tells
+// nothing; unreadable hears of it.
+func RequireWhatViewsHold(ctx context.Context, store *sqlite.Store, log eventstore.LogIdentity, backend *views.Backend, unreadable func(error)) error {
+	seen, err := WhatViewsHold(ctx, backend, unreadable)
+	furthest := eventstore.Start
+	for _, s := range seen {
+		if s.Log == log && furthest.Before(s.Position) {
+			furthest = s.Position
+		}
+	}
+	store.RequirePosition(furthest)
+	return err
+}
+
+// WhatViewsHold is what the checkpoints of all generations say of the logs they
+// were made from.
+func WhatViewsHold(ctx context.Context, backend *views.Backend, unreadable func(error)) (seen []sqlite.Sighting, err error) {
 	generations, err := backend.Generations(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, n := range generations {
-		sink, err := backend.Open(ctx, n)
-		if err != nil {
-			return err
+		checkpoints, err := func() (all []projections.Checkpoint, err error) {
+			sink, err := backend.Open(ctx, n)
+			if err != nil {
+				return nil, err
+			}
+			all, err = sink.Checkpoints(ctx)
+			return all, errors.Join(err, sink.Close())
+		}()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
-		checkpoints, err := sink.Checkpoints(ctx)
-		if err := errors.Join(err, sink.Close()); err != nil {
-			return fmt.Errorf("read checkpoints of generation %d: %w", n, err)
+		if err != nil {
+			unreadable(fmt.Errorf("read checkpoints of generation %d: %w", n, err))
 		}
 		for _, c := range checkpoints {
-			if c.Log == log {
-				store.RequirePosition(c.Position)
-			}
+			seen = append(seen, sqlite.Sighting{Log: c.Log, Position: c.Position})
 		}
 	}
-	return nil
+	return seen, nil
 }
 
 // awaitViews returns when a generation answers, or cannot.
