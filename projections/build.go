@@ -1,9 +1,10 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"slices"
+	"sync"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
@@ -11,17 +12,17 @@ import (
 )
 
 const (
-	// buildOrders is how many documents a build writes at once.
-	buildOrders = 2048
+	// buildOrders is how many documents a build writes at once, at least: the
+	// more, the less often a page of an index is written.
+	buildOrders = 4096
 	// progressEvery is how many events pass between two reports.
 	progressEvery = 5000
 )
 
 // build fills an empty sink from the whole log: the events are spilled to files
 // by stream, then folded file by file, so that each document is written about
-// once and memory does not grow with the log. While one chunk is written the
-// next is folded. The lanes stand at the head that was seen at the start when
-// it returns.
+// once and memory does not grow with the log. The lanes stand at the head that
+// was seen at the start when it returns.
 func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.LogIdentity, place spill.Place, p Progress, report func(Progress)) error {
 	head, err := a.store.Head(ctx)
 	if err != nil {
@@ -74,42 +75,55 @@ func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.L
 	return a.write(ctx, folded{batch: Batch{Checkpoints: lanes}})
 }
 
-// foldSpilled folds and writes all files: one goroutine folds ahead of the
-// writes by one chunk.
+// foldSpilled folds and writes all files. Two goroutines take turns at the sink:
+// while it writes the one's documents, the other folds and encodes its own.
 func foldSpilled(ctx context.Context, a *applier, s *spill.Spill, report func(written int)) error {
-	ctx, stop := context.WithCancel(ctx)
-	chunks, failed := make(chan folded, 1), make(chan error, 1)
-	go func() {
-		defer close(chunks)
-		failed <- s.Each(func(records []eventstore.Record) error {
-			for chunk := range slices.Chunk(groupRecords(a.namespace, records), buildOrders) {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	chunks := make(chan []work)
+	var builders sync.WaitGroup
+	var reporting sync.Mutex
+	for range 2 {
+		builders.Go(func() {
+			for chunk := range chunks {
 				f, err := a.fold(ctx, chunk)
+				if err == nil {
+					err = a.write(ctx, f)
+				}
 				if err != nil {
-					return err
+					fail(err)
+					return
 				}
-				select {
-				case chunks <- f:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
+				reporting.Lock()
+				report(len(f.batch.Changes))
+				reporting.Unlock()
 			}
-			return nil
 		})
-	}()
-	var err error
-	for f := range chunks {
-		if err == nil {
-			if err = a.write(ctx, f); err != nil {
-				stop() // the fold ends, and closes chunks
-			}
-			report(len(f.batch.Changes))
+	}
+	hand := func(chunk []work) error {
+		select {
+		case chunks <- chunk:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
-	stop()
-	if foldErr := <-failed; err == nil {
-		err = foldErr
+	var waiting []work
+	err := s.Each(func(records []eventstore.Record) error {
+		waiting = append(waiting, groupRecords(a.namespace, records)...)
+		if len(waiting) < buildOrders {
+			return nil
+		}
+		chunk := waiting
+		waiting = nil
+		return hand(chunk)
+	})
+	if err == nil {
+		err = hand(waiting)
 	}
-	return err
+	close(chunks)
+	builders.Wait()
+	return cmp.Or(err, context.Cause(ctx))
 }
 
 func groupRecords(ns eventstore.Namespace, records []eventstore.Record) []work {

@@ -71,8 +71,9 @@ func bind(stmt *sqlite3.Stmt, i int, arg any) error {
 	panic(fmt.Sprintf("sqlite: cannot bind %T", arg))
 }
 
-// transaction runs f between begin ("BEGIN" or "BEGIN IMMEDIATE") and a commit;
-// an error of f rolls back. When ctx ends, f's statement fails with its error.
+// transaction runs f between begin ("BEGIN" or "BEGIN IMMEDIATE") and a commit,
+// or as it is where begin is empty; an error of f rolls back. When ctx ends, f's
+// statement fails with its error.
 func (c *conn) transaction(ctx context.Context, begin string, f func() error) (err error) {
 	c.SetInterrupt(ctx)
 	defer func() {
@@ -85,6 +86,9 @@ func (c *conn) transaction(ctx context.Context, begin string, f func() error) (e
 			err = ctx.Err()
 		}
 	}()
+	if begin == "" {
+		return f()
+	}
 	if err := c.exec(begin); err != nil {
 		return err
 	}

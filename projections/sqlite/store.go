@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/view"
+	"github.com/go-json-experiment/json"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -74,6 +74,11 @@ func (s *Store) write(ctx context.Context, f func(*conn) error) error {
 // instant.
 func (s *Store) read(ctx context.Context, f func(*conn) error) error {
 	return s.with(ctx, s.readers, "BEGIN", f)
+}
+
+// ask is read for a single statement, which is of one instant by itself.
+func (s *Store) ask(ctx context.Context, f func(*conn) error) error {
+	return s.with(ctx, s.readers, "", f)
 }
 
 func (s *Store) with(ctx context.Context, pool chan *conn, begin string, f func(*conn) error) error {

@@ -16,7 +16,7 @@ import (
 
 // Order implements query.Views.
 func (s *Store) Order(ctx context.Context, id string) (doc view.Order, ok bool, err error) {
-	err = s.read(ctx, func(c *conn) (err error) {
+	err = s.ask(ctx, func(c *conn) (err error) {
 		doc, ok, err = order(c, id)
 		return err
 	})
