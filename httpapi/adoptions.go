@@ -71,10 +71,7 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 	r.exchange.streams = true
 	control := http.NewResponseController(w)
 	_ = control.EnableFullDuplex() // HTTP/2 has it anyway
-	defer func() {
-		_ = control.SetReadDeadline(time.Time{})
-		_ = control.SetWriteDeadline(time.Time{})
-	}()
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 
 	var (
 		waiting = make(chan *adoption, 4*s.o.Limits.AdoptionWorkers)
@@ -153,12 +150,18 @@ func (s *server) adopt(w http.ResponseWriter, r *request) error {
 func (s *server) readAdoptions(ctx context.Context, r *request, control *http.ResponseController, memory *semaphore.Weighted, waiting chan<- *adoption, workers []chan *adoption) error {
 	body := bufio.NewReaderSize(r.Body, 64<<10)
 	for number := int64(1); ; number++ {
-		_ = control.SetReadDeadline(time.Now().Add(s.o.Limits.AdoptionIdle))
+		if buffered, _ := body.Peek(body.Buffered()); bytes.IndexByte(buffered, '\n') < 0 {
+			_ = control.SetReadDeadline(time.Now().Add(s.o.Limits.AdoptionIdle))
+		}
 		line, tooLong, err := readLine(body, s.o.Limits.AdoptionLineBytes)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		ended := err != nil
+		if ended {
+			// Only now: a body that is given up must not be waited for again.
+			_ = control.SetReadDeadline(time.Time{})
+		}
 		if len(bytes.TrimSpace(line)) == 0 && !tooLong {
 			if ended {
 				return nil
