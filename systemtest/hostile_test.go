@@ -368,7 +368,9 @@ func TestHarmlessOddities(t *testing.T) {
 	}
 	// Many requests in one go are answered in their order.
 	conn := s.dial()
-	go func() { _, _ = io.WriteString(conn, strings.Repeat(get("/v1/orders/ID")+get("/v1/orders/nobody"), 500)) }()
+	go func() {
+		_, _ = io.WriteString(conn, strings.Repeat(get("/v1/orders/ID")+get("/v1/orders/nobody"), 500))
+	}()
 	in := bufio.NewReader(conn)
 	for i := range 1000 {
 		if got, want := s.answer(in), []int{200, 404}[i%2]; got != want {
