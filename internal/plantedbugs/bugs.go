@@ -19,8 +19,13 @@ var bugs = []bug{
 	{"checksum-unchecked", tests{pkg: "./eventstore/sqlite", pattern: "^TestFlippedByte$"}, false},
 	{"writer-goes-on", tests{pkg: "./eventstore/sqlite", pattern: "^TestPoisonedWriter$"}, false},
 	{"shorter-log-accepted", tests{pkg: "./eventstore/sqlite", pattern: "^Test(ShorterLog|TornWAL)$"}, false},
+	{"synchronous-normal", tests{pkg: "./eventstore/sqlite", pattern: "^TestAcknowledgedIsSynced$"}, false},
+	{"directory-not-synced", tests{pkg: "./eventstore/sqlite", pattern: "^TestAcknowledgedIsSynced$"}, false},
+	{"acknowledged-before-commit", tests{pkg: "./eventstore/sqlite", pattern: "^TestAcknowledgedIsSynced$"}, false},
+	{"head-before-commit", tests{pkg: "./eventstore/sqlite", pattern: "^TestAcknowledgedIsSynced$"}, false},
 
 	{"tail-read-again", tests{pkg: "./command", pattern: "^TestNoLostUpdate$"}, false},
+	{"decided-beside-each-other", tests{pkg: "./command", pattern: "^TestThoseWhoWaitTogetherAreAppendedTogether$"}, false},
 	{"snapshot-unvouched", tests{pkg: "./command", pattern: "^TestUselessSnapshots$"}, false},
 	{"key-with-another-body", tests{pkg: "./command", pattern: "^TestRepeatedKeyHasOneEffectAndOneAnswer$"}, false},
 	{"stale-cache-refuses", tests{pkg: "./command", pattern: "^TestStaleCacheNeverDecidesARefusal$"}, false},
