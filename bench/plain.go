@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/httpapi"
 )
 
@@ -119,28 +120,36 @@ func plainServer(ctx context.Context, args []string) error {
 	}
 	prebuilt := make([]byte, *record)
 	answer := []byte(`{"events":[{"id":"a4f4f1b0-6d6e-5a55-8a41-0f3a4a0a8f52","revision":0,"type":"OrderPlaced"}],"id":"bench-0000000","revision":0}` + "\n")
-	mux := http.NewServeMux()
-	respond := func(w http.ResponseWriter, status int) {
+	respond := func(w http.ResponseWriter, status int, answer []byte) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
 		w.WriteHeader(status)
 		_, _ = w.Write(answer) // the caller may have gone
 	}
-	mux.HandleFunc("POST /v1/orders", func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err == nil {
-			_, err = httpapi.ReadPlace(body)
+	takes := func(status int, read func([]byte) error) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err == nil {
+				err = read(body)
+			}
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			if err := log.append(prebuilt, make(chan error, 1)); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			respond(w, status, answer)
 		}
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		if err := log.append(prebuilt, make(chan error, 1)); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		respond(w, http.StatusCreated)
-	})
+	}
+	place, tags := httpapi.BodyReader[httpapi.PlaceBody](), httpapi.BodyReader[order.SetTags]()
+	document := make([]byte, 2000)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("POST /v1/orders", takes(http.StatusCreated, func(b []byte) error { _, err := place(b); return err }))
+	mux.HandleFunc("PUT /v1/orders/{id}/tags", takes(http.StatusOK, func(b []byte) error { _, err := tags(b); return err }))
+	mux.HandleFunc("GET /v1/orders/{id}", func(w http.ResponseWriter, r *http.Request) { respond(w, http.StatusOK, document) })
 	return serveUntil(ctx, mux, log.close)
 }
 
