@@ -24,13 +24,22 @@ import (
 
 // questions in the order in which they are asked.
 var questions = []question{
+	appendQuestion,
+	postQuestion,
+	mixedQuestion,
+	hotQuestion,
+	postgresQuestion,
+	allocsQuestion,
 	importQuestion,
 	reconcileQuestion,
 }
 
 // roles are what this program is when it runs itself again, by the name that is
 // its first argument.
-var roles = map[string]func(ctx context.Context, args []string) error{}
+var roles = map[string]func(ctx context.Context, args []string) error{
+	"load":         generateLoad,
+	"plain-server": plainServer,
+}
 
 // question is one thing that is measured.
 type question struct {
