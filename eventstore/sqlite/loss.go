@@ -1,12 +1,16 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/disk"
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -51,6 +55,18 @@ func (s *Store) Refusal() error {
 		return stopped(*err)
 	}
 	return s.lossRefusal()
+}
+
+// probe writes a file of its own into the folder: SQLite forgets what the
+// operating system said.
+func probe(d disk.FS, dir string) error {
+	f, err := d.OpenFile(filepath.Join(dir, "probe"), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte("?"))
+	err = cmp.Or(err, f.Sync())
+	return cmp.Or(err, errors.Join(f.Close(), d.Remove(f.Name())))
 }
 
 // stopped words the failure of a write for whoever has to mend it.

@@ -170,6 +170,9 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 	if err := s.checkHead(); err != nil {
 		return nil, err
 	}
+	if err := emptyWAL(conn); err != nil {
+		s.writer.fail(nil, fmt.Errorf("copy the WAL into the log: %w", err))
+	}
 	if s.snapshots, err = openSnapshots(dir, s.opt, s.identity.Load().log); err != nil {
 		return nil, err
 	}
@@ -178,6 +181,17 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 		s.writer.run()
 	}()
 	return s, nil
+}
+
+// emptyWAL begins a new WAL. The old one may end with what a sync failed to
+// write: the operating system shows it, and no later sync writes it, so that
+// nothing acknowledged may stand behind it.
+func emptyWAL(conn *sqlite3.Conn) error {
+	_, _, err := conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
+	if errors.Is(err, sqlite3.BUSY) {
+		return nil // a process beside us reads: the WAL stays
+	}
+	return err
 }
 
 // makeFolder makes the folder of a log that is not there yet, and those above it
@@ -386,9 +400,7 @@ func (s *Store) release() error {
 	errs := []error{s.readers.close()}
 	if s.writer != nil {
 		if s.poison.Load() == nil {
-			_, _, err := s.writer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
-			// A read-only process beside us may hold the WAL: it stays, whole.
-			if err != nil && !errors.Is(err, sqlite3.BUSY) {
+			if err := emptyWAL(s.writer.conn); err != nil {
 				errs = append(errs, fmt.Errorf("checkpoint: %w", err))
 			}
 		}

@@ -221,6 +221,9 @@ func (w *writer) decideAll(group []*request) error {
 // fail poisons the writer. After a failed sync SQLite would accept the next
 // commit although the file may lack the last one, so nothing may follow.
 func (w *writer) fail(group []*request, err error) {
+	if cause := probe(w.store.opt.Disk, w.store.dir); cause != nil {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
 	w.store.poison.Store(&err)
 	w.store.opt.Logger.Error("event store stopped writing", "reason", w.store.Refusal())
 	if !w.conn.GetAutocommit() {
