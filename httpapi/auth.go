@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -48,6 +49,9 @@ func ParseKeys(r io.Reader) (Keys, error) {
 	keys := Keys{}
 	if err := json.Unmarshal(data, &keys, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf(`API keys: want [{"name":"shop","scopes":["read","write"],"sha256":"<hex>"}]: %w`, err)
+	}
+	if keys == nil { // null: no keys at all would let everybody in
+		return nil, errors.New("API keys: want an array, not null")
 	}
 	names := map[string]bool{}
 	for i, k := range keys {
