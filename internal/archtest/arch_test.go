@@ -49,6 +49,7 @@ var arrows = map[string][]string{
 	"internal/facts":              {"view", "domain/money", "query", "audit", "audit/audittest", "eventstore", "eventstore/codec", "eventstore/sqlite"},
 	"internal/spill":              {"eventstore", "internal/disk"},
 	"internal/archtest":           {},
+	"internal/crash":              {}, // tests only
 	"internal/disk":               {},
 	"internal/disk/dirsync":       {"internal/disk"},
 	"internal/disk/disktest":      {"internal/disk"},

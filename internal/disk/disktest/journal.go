@@ -30,7 +30,7 @@ func (d *Disk) Record() error {
 	defer d.mu.Unlock()
 	d.journal, d.names, d.files = &Journal{}, map[string]int{}, 0
 	err := filepath.WalkDir(d.root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || path == d.root {
+		if err != nil || path == d.root || strings.HasSuffix(path, "-shm") {
 			return err
 		}
 		k := Kept{Path: d.rel(path)}
@@ -66,7 +66,8 @@ func (d *Disk) Mark(what string) {
 
 // record adds op. It is called with mu held while a record is made.
 func (d *Disk) record(op Op) {
-	if d.journal == nil || op.Path == "" {
+	// SQLite's shared memory is no file of the disk: it is made anew.
+	if d.journal == nil || op.Path == "" || strings.HasSuffix(op.Path, "-shm") {
 		return
 	}
 	switch op.Kind {
