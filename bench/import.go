@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
-	"sync"
+	"strings"
 
 	"github.com/docket-orders/docket/eventstore"
 	eventsqlite "github.com/docket-orders/docket/eventstore/sqlite"
@@ -20,8 +21,9 @@ import (
 // flight.
 const writers = 128
 
-// batch is how many documents the bulk insert writes in one transaction.
-const batch = 2000
+// batch is how many documents the bulk insert writes in one transaction: as many
+// as a rebuild does.
+const batch = 8192
 
 var importQuestion = question{
 	name:  "import",
@@ -60,6 +62,53 @@ func askImport(ctx context.Context, e *env) error {
 	e.measure("peak resident", "MB", []float64{e.imported.peakMB}, noGoal)
 	e.measure("log", "bytes/event", []float64{size(filepath.Join(dir, "events.db")) / float64(events)}, noGoal)
 	e.measure("views", "bytes/document", []float64{size(filepath.Join(dir, "views", "orders-1.db")) / float64(len(changes))}, noGoal)
+	if err := e.noteBytes("olist", dir); err != nil {
+		return err
+	}
+	return e.importRetail(ctx)
+}
+
+// importRetail imports the other set: few events of many lines.
+func (e *env) importRetail(ctx context.Context) error {
+	retail, err := e.importSet(ctx, "online-retail")
+	if err != nil {
+		return err
+	}
+	_, events, err := readAppends(ctx, retail.dir)
+	if err != nil {
+		return err
+	}
+	e.measure(fmt.Sprintf("online-retail, %d events", events), "s", []float64{retail.seconds}, noGoal)
+	e.measure("online-retail, peak resident", "MB", []float64{retail.peakMB}, noGoal)
+	e.measure("online-retail, log", "bytes/event", []float64{size(filepath.Join(retail.dir, "events.db")) / float64(events)}, noGoal)
+	return e.noteBytes("online-retail", retail.dir)
+}
+
+// noteBytes says what the bytes of log and views are.
+func (e *env) noteBytes(set, dir string) error {
+	for _, file := range []struct {
+		path, columns, per string
+	}{
+		{"events.db", `SELECT 'per event: data ' || cast(avg(length(data)) AS INTEGER) || ', metadata ' || cast(avg(length(metadata)) AS INTEGER)
+			|| ', type ' || cast(avg(length(type)) AS INTEGER) || ', id 16, the rest is numbers' FROM events`, "events"},
+		{"views/orders-1.db", `SELECT 'per document: document ' || cast(avg(length(document)) AS INTEGER) || ', contribution to the counters ' || cast(avg(length(contribution)) AS INTEGER)
+			|| ', SKUs ' || cast(avg(length(skus)) AS INTEGER) FROM docs`, "docs"},
+	} {
+		b, err := openBare(filepath.Join(dir, file.path))
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		tables, err := b.texts(`SELECT name || ' ' || cast(round(sum(pgsize) / (SELECT 1.0 * count(*) FROM ` + file.per + `)) AS INTEGER) FROM dbstat GROUP BY name HAVING sum(pgsize) > 500000 ORDER BY sum(pgsize) DESC`)
+		if err != nil {
+			return err
+		}
+		columns, err := b.texts(file.columns)
+		if err != nil {
+			return err
+		}
+		e.note("%s, %s, bytes per row of %s: %s; %s", set, file.path, file.per, strings.Join(tables, ", "), columns[0])
+	}
 	return nil
 }
 
@@ -67,6 +116,15 @@ func askImport(ctx context.Context, e *env) error {
 type appended struct {
 	stream string
 	events []eventstore.Event
+	first  int // revision of the first of them
+}
+
+// expected is where the stream stands before.
+func (a appended) expected() eventstore.Expected {
+	if a.first == 0 {
+		return eventstore.NoStream
+	}
+	return eventstore.At(eventstore.Revision(a.first - 1))
 }
 
 // readAppends cuts the log into the appends that made it: here, whole streams.
@@ -125,28 +183,7 @@ func appendAll(ctx context.Context, dir string, appends []appended) error {
 	if err != nil {
 		return err
 	}
-	work, fail := make(chan appended), make(chan error, writers)
-	var wg sync.WaitGroup
-	for range writers {
-		wg.Go(func() {
-			for a := range work {
-				if _, err := store.Append(ctx, a.stream, eventstore.NoStream, a.events); err != nil {
-					fail <- err
-					return
-				}
-			}
-		})
-	}
-	for _, a := range appends {
-		select {
-		case work <- a:
-		case err := <-fail:
-			return err
-		}
-	}
-	close(work)
-	wg.Wait()
-	return store.Close()
+	return errors.Join(appendConcurrently(ctx, store, writers, appends), store.Close())
 }
 
 func insertAll(ctx context.Context, dir string, changes []projections.Change) error {

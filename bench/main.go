@@ -31,6 +31,11 @@ var questions = []question{
 	postgresQuestion,
 	allocsQuestion,
 	importQuestion,
+	projectQuestion,
+	aggregateQuestion,
+	lagQuestion,
+	readsQuestion,
+	growthQuestion,
 	reconcileQuestion,
 }
 
