@@ -494,3 +494,36 @@ func TestUnreadableSectors(t *testing.T) {
 		})
 	}
 }
+
+// TestStartOnAFullDisk: it fails in words, or serves; when there is room again
+// everything is there.
+func TestStartOnAFullDisk(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		t.Run(fmt.Sprint("killed ", killed), func(t *testing.T) {
+			s := well(t)
+			dir := s.dir
+			if killed {
+				dir = copied(t, s.dir, filepath.Join(s.disk.Root(), "killed"))
+			}
+			s.mustClose()
+			s.disk.SetFault(func(op disktest.Op) error {
+				if fullDisk.strikes(op) {
+					return fullDisk.of(op)
+				}
+				return nil
+			})
+			a, err := tryOpen(t, dir, s.disk)
+			if err == nil {
+				a.want("a command", a.place("more"), 503, "")
+				_ = a.close()
+			} else if !strings.Contains(err.Error(), "disk is full") && !strings.Contains(err.Error(), "no space left") {
+				t.Errorf("start: %v", err)
+			}
+			t.Logf("start: %v", err)
+			s.disk.SetFault(nil)
+			again := open(t, dir, s.disk)
+			again.wantHealthy(s.acknowledged, nil)
+			again.mustClose()
+		})
+	}
+}
