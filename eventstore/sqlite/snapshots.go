@@ -15,8 +15,10 @@ import (
 
 // Snapshots keeps the newest snapshot of each stream in snapshots.db, a file
 // of its own so that writing one never waits for the log. A snapshot may be
-// lost without harm: the file is not synced, it is made anew when it cannot be
-// read or belongs to another log or epoch, and a damaged row counts as none.
+// lost without harm: the file is synced only when its WAL is copied back, so that
+// a power cut takes the newest and leaves the rest whole. The file is made anew
+// when it cannot be read or belongs to another log or epoch, and a damaged row
+// counts as none.
 // All methods may be called from many goroutines.
 type Snapshots struct {
 	mu     sync.Mutex
@@ -29,7 +31,7 @@ type Snapshots struct {
 
 const snapshotSchema = `
 PRAGMA journal_mode=WAL;
-PRAGMA synchronous=OFF;
+PRAGMA synchronous=NORMAL;
 CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), log TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS snapshots (
 	stream   TEXT PRIMARY KEY,

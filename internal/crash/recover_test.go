@@ -13,6 +13,7 @@ import (
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/domain/order/ordertest"
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/internal/embedded"
 	"github.com/docket-orders/docket/reconcile"
@@ -186,8 +187,9 @@ func repeat(ctx context.Context, d *embedded.Docket, f fact) error {
 
 // goesOn sends what was not answered before the crash, and something new.
 func (l *timeline) goesOn(ctx context.Context, d *embedded.Docket, ops int, there map[uuid.UUID]int) error {
-	open := map[uuid.UUID]fact{}
+	open, orders := map[uuid.UUID]fact{}, map[string]bool{}
 	for _, f := range l.until(ops) {
+		orders[f.Order] = true
 		if f.Sent {
 			open[f.Command] = f.fact
 		} else {
@@ -220,6 +222,16 @@ func (l *timeline) goesOn(ctx context.Context, d *embedded.Docket, ops int, ther
 	}
 	if err := d.Manager.Wait(ctx, "afterwards", eventstore.Revision(0)); err != nil {
 		return fmt.Errorf("a new order does not come into the views: %w", err)
+	}
+	// A snapshot may be lost; the place to keep them may not.
+	kept := d.Store.Snapshots()
+	for order := range orders {
+		if _, _, _, err := kept.Load(ctx, eventstore.Namespace("").Stream(codec.Category, order)); err != nil {
+			return fmt.Errorf("snapshots cannot be read: %w", err)
+		}
+	}
+	if err := kept.Save(ctx, "afterwards", 1, make([]byte, 10_000)); err != nil {
+		return fmt.Errorf("snapshots cannot be written: %w", err)
 	}
 	return nil
 }
