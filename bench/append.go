@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -31,11 +32,16 @@ const (
 	appendMetadata = 330
 	appendType     = "OrderPlaced"
 	// recordSize is what the plain file is given for one event: the same bytes.
-	recordSize = appendData + appendMetadata + len(appendType) + 16 + len("order-00000") + 4*8
+	recordSize = appendData + appendMetadata + len(appendType) + 16 + len("order-0123456789abcdef") + 4*8
 )
 
-// askAppend measures both sides in turns. The streams are a thousand, each
-// writer's its own, and every append expects the revision where its stream is.
+// streamLength is how many events each stream gets, one append each: an order
+// that was placed, paid, sent and delivered, with a note or two.
+const streamLength = 8
+
+// askAppend measures both sides in turns. Each writer writes one stream after the
+// other, under names in no order, and every append expects the revision where its
+// stream is.
 func askAppend(ctx context.Context, e *env) error {
 	store, err := sqlite.Open(ctx, e.folder("append"), sqlite.Options{})
 	if err != nil {
@@ -51,16 +57,15 @@ func askAppend(ctx context.Context, e *env) error {
 	if e.quick {
 		length = 500 * time.Millisecond
 	}
-	streams := newAppendStreams()
 	// The log has gone once around its WAL before anything is measured, as it
 	// has on every machine that runs for a minute.
-	if _, err := streams.rate(ctx, store, 64, length); err != nil {
+	if _, err := appendRate(ctx, store, 64, length); err != nil {
 		return err
 	}
 	for _, g := range appendGoals {
 		var docket, reference []float64
 		for range e.rounds {
-			rate, err := streams.rate(ctx, store, g.writers, length)
+			rate, err := appendRate(ctx, store, g.writers, length)
 			if err != nil {
 				return err
 			}
@@ -75,31 +80,18 @@ func askAppend(ctx context.Context, e *env) error {
 	return nil
 }
 
-// appendStreams are where the streams of the benchmark are.
-type appendStreams []*appendStream
-
-type appendStream struct {
-	name string
-	next eventstore.Expected
-}
-
-func newAppendStreams() appendStreams {
-	s := make(appendStreams, 1024)
-	for i := range s {
-		s[i] = &appendStream{fmt.Sprintf("order-%05d", i), eventstore.NoStream}
-	}
-	return s
-}
-
-// rate is how many appends per second so many writers get done.
-func (s appendStreams) rate(ctx context.Context, store *sqlite.Store, writers int, length time.Duration) (float64, error) {
+// appendRate is how many appends per second so many writers get done.
+func appendRate(ctx context.Context, store *sqlite.Store, writers int, length time.Duration) (float64, error) {
 	data, metadata := make([]byte, appendData), make([]byte, appendMetadata)
+	streams := make([]string, writers)
 	return perSecond(writers, length, func(w, i int) error {
-		stream := s[(w+i*writers)%len(s)]
-		_, err := store.AppendStamped(ctx, stream.name, stream.next, []eventstore.Event{{
+		revision := i % streamLength
+		if revision == 0 {
+			streams[w] = fmt.Sprintf("order-%016x", rand.Uint64())
+		}
+		_, err := store.AppendStamped(ctx, streams[w], eventstore.Expected(revision-1), []eventstore.Event{{
 			ID: uuid.New(), Type: appendType, JSON: true, Data: data, Metadata: metadata,
 		}}, func([]eventstore.Event) {})
-		stream.next++
 		return err
 	})
 }

@@ -638,6 +638,29 @@ func TestGroupsAreBounded(t *testing.T) {
 	})
 }
 
+// TestAReadOnlyStoreIsReadAllTheSame: what nobody has in memory is looked up
+// before a store that refuses writes decides the answer.
+func TestAReadOnlyStoreIsReadAllTheSame(t *testing.T) {
+	w := onReference(t)
+	must(t, w.orders(), "1", place(), key("place"))
+	o := w.orders(func(o *Options) {
+		o.Store = &faulty{Store: w.store, append: func(func() (eventstore.Appended, error)) (eventstore.Appended, error) {
+			return eventstore.Appended{}, eventstore.ErrReadOnly
+		}}
+	})
+	if r := must(t, o, "1", place(), key("place")); !r.Replayed {
+		t.Errorf("%+v", r)
+	}
+	another := place()
+	another.Lines = another.Lines[:1]
+	if _, err := o.Handle(ctx(), "1", another, key("another")); !errors.Is(err, order.ErrExists) {
+		t.Error(err)
+	}
+	if _, err := o.Handle(ctx(), "2", place(), key("second")); !errors.Is(err, eventstore.ErrReadOnly) {
+		t.Error(err)
+	}
+}
+
 // TestAStreamBeginsAlone: where an order that was deleted goes on is not known
 // before its first append, and an If-Match on it must not guess.
 func TestAStreamBeginsAlone(t *testing.T) {

@@ -13,16 +13,16 @@ var errGap = errors.New("events are missing between the folded ones and the tail
 
 func absent[S any]() aggregate[S] { return aggregate[S]{revision: -1} }
 
-// load folds a stream. fresh is false when the answer comes from the cache and
-// may be behind.
-func (l *loop[S, C, E]) load(ctx context.Context, stream string) (a aggregate[S], fresh bool, err error) {
+// load is what a stream most likely is: as it was when it was in the cache, and
+// what is not there most likely does not exist, since commands on old orders are
+// few. It may be behind; catchUp looks.
+func (l *loop[S, C, E]) load(stream string) aggregate[S] {
 	if a, ok := l.cache.get(stream); ok {
 		l.count.cacheHits.Add(1)
-		return a, false, nil
+		return a
 	}
 	l.count.cacheMisses.Add(1)
-	a, err = l.fromStore(ctx, stream)
-	return a, true, err
+	return absent[S]()
 }
 
 // fromStore folds a stream from its snapshot, or from the start.

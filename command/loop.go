@@ -129,7 +129,7 @@ func (l *loop[S, C, E]) settle(stream string, group []*pending[S, E]) {
 			c.fail(end)
 		}
 	}()
-	a, fresh, err := l.load(ctx, stream)
+	a, fresh, err := l.load(stream), false, error(nil)
 	for conflicts := 0; err == nil && len(group) > 0; {
 		writers, idle, later := l.decideAll(ctx, stream, a, group)
 		if len(writers) == 0 {
@@ -137,8 +137,8 @@ func (l *loop[S, C, E]) settle(stream string, group []*pending[S, E]) {
 				group = nil
 				break
 			}
-			// A cached aggregate may be behind. An append proves that it was
-			// not; every other answer has to look first.
+			// What load gave may be behind. An append proves that it was not;
+			// every other answer has to look first.
 			group, fresh = idle, true
 			a, err = l.catchUp(ctx, stream, a)
 			continue
@@ -150,6 +150,9 @@ func (l *loop[S, C, E]) settle(stream string, group []*pending[S, E]) {
 			a = l.accept(stream, a, writers, appended)
 			group, fresh, conflicts = later, true, 0
 			continue
+		case errors.Is(failed, eventstore.ErrReadOnly) && !fresh && !writers[0].doubt:
+			// What is in the log can be answered all the same: look.
+			group = slices.Concat(writers, idle, later)
 		case failed != nil && !errors.Is(failed, eventstore.ErrConflict):
 			for _, c := range writers {
 				c.fail(fmt.Errorf("append %s to %s at %d: %w", c.name, stream, a.revision, failed))
@@ -162,7 +165,7 @@ func (l *loop[S, C, E]) settle(stream string, group []*pending[S, E]) {
 			group = slices.Concat(writers, idle, later)
 			if conflicts == maxConflicts {
 				err = fmt.Errorf("%s after %d conflicts: %w", stream, maxConflicts, ErrBusy)
-			} else {
+			} else if fresh {
 				err = pause(ctx, conflicts)
 			}
 			conflicts++

@@ -144,10 +144,7 @@ func (o *Orders) Clock() time.Time { return o.loop.clock.advance(time.Time{}) }
 // Load folds the order as it is now; revision -1 when it does not exist.
 func (o *Orders) Load(ctx context.Context, orderID string) (order.State, eventstore.Revision, error) {
 	stream := o.stream(orderID)
-	a, fresh, err := o.loop.load(ctx, stream)
-	if err == nil && !fresh {
-		a, err = o.loop.catchUp(ctx, stream, a)
-	}
+	a, err := o.loop.catchUp(ctx, stream, o.loop.load(stream))
 	return a.state, a.revision, err
 }
 

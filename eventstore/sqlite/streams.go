@@ -28,9 +28,11 @@ func (w *writer) state(name string) (*streamState, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta, err := w.metadataOf(name)
-	if err != nil {
-		return nil, err
+	meta := streamMetadata{revision: eventstore.NoStream}
+	if w.metadataKept || isMetaStream(name) {
+		if meta, err = w.metadataOf(name); err != nil {
+			return nil, err
+		}
 	}
 	st := &streamState{name: name, id: row.id, last: row.last, tombstoneAt: row.tombstone, meta: meta}
 	w.states[name] = st
@@ -68,16 +70,16 @@ func (w *writer) forgetStates() {
 	}
 }
 
-// recentCapacity is how many of the newest events recentIDs remembers.
+// recentCapacity is how many of the newest events recentIDs remembers at least.
 const recentCapacity = 100_000
 
 // recentIDs remembers at which revision an event id was written to a stream,
 // for the newest events of this process. Appends with Any or StreamExists have
 // nothing else to recognise a repeat by. The zero value is ready.
 type recentIDs struct {
-	revisions map[recentKey]eventstore.Revision
-	order     []recentKey // a ring once full
-	next      int
+	// newer takes what comes; when it is full it becomes older, and what was
+	// older is forgotten as a whole: that costs less than one by one.
+	newer, older map[recentKey]eventstore.Revision
 }
 
 type recentKey struct {
@@ -86,27 +88,26 @@ type recentKey struct {
 }
 
 func (r *recentIDs) find(id uuid.UUID, stream int64) (eventstore.Revision, bool) {
-	revision, ok := r.revisions[recentKey{id, stream}]
+	revision, ok := r.newer[recentKey{id, stream}]
+	if !ok {
+		revision, ok = r.older[recentKey{id, stream}]
+	}
 	return revision, ok
 }
 
 // add remembers the first revision of an id written several times.
 func (r *recentIDs) add(id uuid.UUID, stream int64, revision eventstore.Revision) {
-	key := recentKey{id, stream}
-	if _, ok := r.revisions[key]; ok {
+	if _, ok := r.find(id, stream); ok {
 		return
 	}
-	if r.revisions == nil {
-		r.revisions = map[recentKey]eventstore.Revision{}
+	if r.newer == nil || len(r.newer) == recentCapacity {
+		r.newer, r.older = r.older, r.newer
+		clear(r.newer)
+		if r.newer == nil {
+			r.newer = map[recentKey]eventstore.Revision{}
+		}
 	}
-	if len(r.order) < recentCapacity {
-		r.order = append(r.order, key)
-	} else {
-		delete(r.revisions, r.order[r.next])
-		r.order[r.next] = key
-		r.next = (r.next + 1) % recentCapacity
-	}
-	r.revisions[key] = revision
+	r.newer[recentKey{id, stream}] = revision
 }
 
 func newID() uuid.UUID { return uuid.New() }

@@ -105,6 +105,9 @@ type writer struct {
 	recent     recentIDs
 	next       uint64 // position of the next event
 	nextStream int64
+	// metadataKept: some stream has metadata; most logs have none, and need not
+	// look for that of each stream.
+	metadataKept bool
 	// firstOfLastInsert is the revision at which the last insert began.
 	firstOfLastInsert eventstore.Revision
 }
@@ -126,7 +129,12 @@ func newWriter(s *Store, conn *sqlite3.Conn) (*writer, error) {
 		return nil, err
 	}
 	last, err := queryInt(conn, `SELECT max(id) FROM streams`)
+	if err != nil {
+		return nil, err
+	}
 	w.nextStream = last + 1
+	kept, err := queryInt(conn, `SELECT EXISTS (SELECT 1 FROM streams WHERE name >= '$$' AND name < '$%')`)
+	w.metadataKept = kept != 0
 	return w, err
 }
 
@@ -333,6 +341,7 @@ func (w *writer) createStream(st *streamState) error {
 	if err == nil {
 		st.id = w.nextStream
 		w.nextStream++
+		w.metadataKept = w.metadataKept || isMetaStream(st.name)
 	}
 	return err
 }
