@@ -53,6 +53,7 @@ func (r *recording) point(seed uint64, n int) point {
 		c := r.classes[p.chance.IntN(len(r.classes))]
 		p.ops = c.ops[p.chance.IntN(len(c.ops))] + p.chance.IntN(2)
 	}
+	p.ops = max(p.ops, r.known)
 	p.class = "start"
 	if p.ops > 0 {
 		p.class = r.journal.Ops[p.ops-1].Kind.String()

@@ -47,6 +47,7 @@ type fact struct {
 	// in the next timeline.
 	Backup              uint64
 	Restoring, Restored bool
+	Accepted            bool // the loss of the log's end
 }
 
 // entry is one event of the log.
@@ -66,6 +67,7 @@ type recording struct {
 	timelines []timeline
 	classes   []class
 	backup    noted // of the fact that tells of it
+	known     int   // marks at the start that tell what was there before it
 }
 
 // timeline is what happened to one log: to the only one, or to that before a
@@ -100,6 +102,9 @@ func newRecording(name string, j *disktest.Journal) (*recording, error) {
 			var f fact
 			if err := json.Unmarshal([]byte(op.Path), &f); err != nil {
 				return nil, err
+			}
+			if i == r.known {
+				r.known++
 			}
 			at := noted{f, i + 1}
 			switch {
@@ -153,11 +158,20 @@ var quiet = slog.New(slog.DiscardHandler)
 // record plays a scenario. dir is its folder, on a disk that is fast.
 func record(t *testing.T, name string, scenario func(*play)) *recording {
 	t.Helper()
-	root := fastDir(t)
-	p := &play{t: t, disk: disktest.New(root)}
+	p := &play{t: t, disk: disktest.New(fastDir(t))}
 	defer p.disk.Close()
+	var known []entry // what is in the log from the start
+	if name == lostItsEnd {
+		known = p.loseTheEnd()
+	}
 	if err := p.disk.Record(); err != nil {
 		t.Fatal(err)
+	}
+	for _, e := range known {
+		if e.Command != uuid.Nil {
+			p.mark(fact{Sent: true, Command: e.Command})
+			p.mark(fact{Answered: true, Command: e.Command})
+		}
 	}
 	p.open()
 	scenario(p)

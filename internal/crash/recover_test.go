@@ -40,6 +40,11 @@ func (r *recording) recovered(ctx context.Context, root string, ops int) (err er
 			err = errors.Join(err, fmt.Errorf("it does not close: %w", e))
 		}
 	}()
+	if r.name == lostItsEnd && d.Store.Refusal() != nil {
+		if d, err = r.accepts(ctx, d, root, ops); err != nil {
+			return err
+		}
+	}
 	line, there, err := r.whatIsThere(ctx, d, ops)
 	if err != nil {
 		return err
@@ -74,6 +79,27 @@ func (r *recording) recovered(ctx context.Context, root string, ops int) (err er
 		return err
 	}
 	return r.restores(ctx, root, ops)
+}
+
+// accepts accepts the loss, unless that was done before the crash.
+func (r *recording) accepts(ctx context.Context, d *embedded.Docket, root string, ops int) (*embedded.Docket, error) {
+	for _, f := range r.timelines[0].until(ops) {
+		if f.Accepted {
+			return d, fmt.Errorf("a loss that was accepted is refused again: %w", d.Store.Refusal())
+		}
+	}
+	_, err := d.Store.AcceptLoss(ctx)
+	if err == nil {
+		err = d.Close()
+	}
+	if err != nil {
+		return d, fmt.Errorf("the loss cannot be accepted: %w", err)
+	}
+	again, err := embedded.Open(ctx, filepath.Join(root, "data"), embedded.Options{Logger: quiet})
+	if err != nil {
+		return d, fmt.Errorf("it does not open after the loss was accepted: %w", err)
+	}
+	return again, nil
 }
 
 func compare(ctx context.Context, d *embedded.Docket, request reconcile.Request) (reconcile.Report, error) {

@@ -1,7 +1,9 @@
 package crash
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -25,11 +27,16 @@ var scenarios = []struct {
 	{"rebuild", rebuild},
 	{damagedByHand, repair},
 	{"restore", restore},
+	{lostItsEnd, acceptLoss},
 }
 
 // damagedByHand is the scenario in which the views differ from the log, until
 // they are repaired.
 const damagedByHand = "repair"
+
+// lostItsEnd is the scenario that begins with a log that is shorter than what was
+// acknowledged.
+const lostItsEnd = "loss"
 
 // orders: clients place and change orders at the same time, across a restart.
 func orders(p *play) {
@@ -157,5 +164,35 @@ func restore(p *play) {
 	}
 	p.mark(fact{Restored: true})
 	p.open()
+	p.together(2, 3)
+}
+
+// loseTheEnd makes the folder in which lostItsEnd begins, and answers what is
+// left of its log.
+func (p *play) loseTheEnd() (left []entry) {
+	log := filepath.Join(p.folder(), "events.db")
+	p.open()
+	p.together(2, 2)
+	left = readLog(p.t, p.docket)
+	p.close()
+	short, err := os.ReadFile(log)
+	p.open()
+	p.together(2, 2)
+	p.caughtUp()
+	p.close()
+	if err = errors.Join(err, os.WriteFile(log, short, 0o600)); err != nil {
+		p.t.Fatal(err)
+	}
+	return left
+}
+
+// acceptLoss: the loss is accepted, and the views, which are ahead, are made
+// again.
+func acceptLoss(p *play) {
+	if _, err := p.docket.Store.AcceptLoss(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+	p.mark(fact{Accepted: true})
+	p.restart()
 	p.together(2, 3)
 }
