@@ -353,3 +353,17 @@ func serveLimited(t *testing.T, s *server, l Limits) string {
 	t.Cleanup(func() { running.Close() })
 	return listener.Addr().String()
 }
+
+// BenchmarkGate is what a turn costs when there are enough of them.
+func BenchmarkGate(b *testing.B) {
+	g := newGates(Limits{}.OrDefaults(), 3).of[commands]
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if reason, _ := g.enter(b.Context(), 1); reason != "" {
+				b.Fatal(reason)
+			}
+			g.leave(1)
+		}
+	})
+}

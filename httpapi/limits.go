@@ -24,7 +24,7 @@ type Limits struct {
 	AnswerTime  time.Duration `default:"2m" env:"ANSWER_TIME" help:"Time from the header of a request to the end of its answer; then the connection is closed."`
 	IdleTime    time.Duration `default:"2m" env:"IDLE_TIME" help:"Time a connection waits for its next request."`
 
-	Commands      int           `default:"512" env:"COMMANDS" help:"Commands handled at once."`
+	Commands      int           `default:"128" env:"COMMANDS" help:"Commands handled at once."`
 	Reads         int           `default:"64" env:"READS" help:"Questions about one order or customer answered at once."`
 	Searches      int           `default:"6" env:"SEARCHES" help:"Lists and sums answered at once; fewer than the 8 readers of the views, so that reads go on."`
 	Waits         int           `default:"1024" env:"WAITS" help:"Requests at once that may wait for something (Prefer: wait)."`
