@@ -355,7 +355,7 @@ func (s *server) awaitStart() {
 			err = s.o.Projections.CaughtUp(ctx)
 		}
 		// Views that cannot be fed before an operator has acted are not waited for.
-		if err == nil || errors.Is(err, eventstore.ErrReadOnly) {
+		if err == nil || errors.Is(err, eventstore.ErrReadOnly) || errors.Is(err, eventstore.ErrCorrupt) {
 			s.caughtUp.Store(true)
 			return
 		}

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ type feeder struct {
 	caughtUp  bool
 	stepped   chan struct{} // closed, and replaced, when processed moves
 	ended     error         // why run returned
+	broken    error         // why the log cannot be read further; nil when it can
 }
 
 // turn is something to do to one order between two rounds.
@@ -157,9 +159,26 @@ func (f *feeder) read(ctx context.Context, began []eventstore.Position, from eve
 		}
 		if ctx.Err() == nil {
 			f.logger.Debug("subscription broke", "error", err, "position", from)
+			if errors.Is(err, eventstore.ErrCorrupt) {
+				f.cannotRead(err)
+			}
 			_ = pause.wait(ctx) // ends with ctx, as the loop does
 		}
 	}
+}
+
+// cannotRead tells those who wait that the log is damaged. It is read again all
+// the same: a sector may come back.
+func (f *feeder) cannotRead(err error) {
+	text := err.Error()
+	if f.problem.Swap(&text) == nil {
+		f.logger.Error("projection cannot read the log", "error", text)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broken = err
+	close(f.stepped)
+	f.stepped = make(chan struct{})
 }
 
 // round applies what has arrived and moves the checkpoints of the lanes it
@@ -192,7 +211,10 @@ func (f *feeder) round(ctx context.Context, d delivery) error {
 	if f.processed.Before(d.upto) {
 		f.processed = d.upto
 	}
-	f.caughtUp = d.caughtUp
+	if f.caughtUp = d.caughtUp; f.broken != nil {
+		f.broken = nil
+		f.problem.Store(nil)
+	}
 	close(f.stepped)
 	f.stepped = make(chan struct{})
 	f.mu.Unlock()
@@ -252,14 +274,18 @@ func (f *feeder) position() (upto eventstore.Position, caughtUp bool) {
 	return f.processed, f.caughtUp
 }
 
-// reach returns when everything up to a position is applied or parked.
+// reach returns when everything up to a position is applied or parked, and with
+// eventstore.ErrCorrupt when the log cannot be read up to there.
 func (f *feeder) reach(ctx context.Context, target eventstore.Position) error {
 	for {
 		f.mu.Lock()
-		reached, stepped := !f.processed.Before(target), f.stepped
+		reached, stepped, broken := !f.processed.Before(target), f.stepped, f.broken
 		f.mu.Unlock()
 		if reached {
 			return nil
+		}
+		if broken != nil {
+			return fmt.Errorf("the views do not reach position %s: %w", target, broken)
 		}
 		select {
 		case <-stepped:

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -123,6 +124,10 @@ func (m *Manager) Lag(ctx context.Context) (Lag, error) {
 	}
 	var lag Lag
 	for r, err := range m.Store.ReadAll(ctx, from, eventstore.Forwards, m.orders(), LagCounted+1) {
+		if errors.Is(err, eventstore.ErrCorrupt) {
+			lag.Events++ // there is an event, at least
+			break
+		}
 		if err != nil {
 			return Lag{}, fmt.Errorf("look for what is not applied: %w", err)
 		}

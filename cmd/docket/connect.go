@@ -80,7 +80,7 @@ func (p *program) open() (*connection, error) {
 	}
 	// Views that cannot catch up before an operator has acted answer as they are;
 	// why was logged.
-	if err := a.Manager.CaughtUp(p.ctx); err != nil && !errors.Is(err, eventstore.ErrReadOnly) {
+	if err := a.Manager.CaughtUp(p.ctx); err != nil && !errors.Is(err, eventstore.ErrReadOnly) && !errors.Is(err, eventstore.ErrCorrupt) {
 		return nil, errors.Join(err, a.Close())
 	}
 	lifetime, end := context.WithCancel(context.Background())

@@ -527,3 +527,64 @@ func TestStartOnAFullDisk(t *testing.T) {
 		})
 	}
 }
+
+// TestDamagedEvent: an event that cannot be read stops what needs it, says so,
+// and stops nothing else, also when the views have not seen it yet.
+func TestDamagedEvent(t *testing.T) {
+	for _, behind := range []bool{false, true} {
+		t.Run(fmt.Sprint("views behind ", behind), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			a := open(t, dir, nil)
+			a.awaitReady()
+			a.want("an order", a.place("before"), 201, "")
+			if err := a.Manager.CaughtUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			a.mustClose()
+			views := copied(t, filepath.Join(dir, "views"), filepath.Join(t.TempDir(), "views"))
+			a = open(t, dir, nil)
+			a.awaitReady()
+			a.want("an order", a.place("harmed"), 201, "")
+			a.want("a note", a.note("harmed", "IN-THE-NOTE"), 200, "")
+			a.want("an order", a.place("after"), 201, "")
+			if err := a.Manager.CaughtUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			a.mustClose()
+			if behind {
+				if err := firstOf(os.RemoveAll(filepath.Join(dir, "views")), os.Rename(views, filepath.Join(dir, "views"))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			log, err := os.ReadFile(filepath.Join(dir, "events.db"))
+			if err != nil || !strings.Contains(string(log), "IN-THE-NOTE") {
+				t.Fatalf("the note is not in the log: %v", err)
+			}
+			log = []byte(strings.ReplaceAll(string(log), "IN-THE-NOTE", "IN-THE-NOT."))
+			if err := os.WriteFile(filepath.Join(dir, "events.db"), log, 0o600); err != nil {
+				t.Fatal(err)
+			}
+
+			a = open(t, dir, nil)
+			a.awaitReady()
+			if r := a.ready(); !r.Commands || !r.Reads || behind == (len(r.Impaired) == 0) {
+				t.Errorf("ready: %+v", r)
+			}
+			if behind {
+				a.want("the projection", a.get("/v1/projections"), 200, "checksum does not match")
+			}
+			a.want("an order before it", a.get("/v1/orders/before"), 200, "")
+			a.want("an order after it", a.get("/v1/orders/after"), 200, "")
+			a.want("a command on an order after it", a.note("after", "fine"), 200, "")
+			a.want("a command", a.place("new"), 201, "")
+			a.want("a command on the harmed order", a.note("harmed", "no"), 500, `"internal"`)
+			if got := a.get("/v1/orders/harmed"); strings.Contains(got.body, "IN-THE-NOT.") {
+				t.Errorf("another event is shown: %s", got.body)
+			}
+			if report, err := a.Store.Verify(t.Context(), nil); err != nil || len(report.Findings) != 1 {
+				t.Errorf("verify: %+v, %v", report, err)
+			}
+			a.mustClose()
+		})
+	}
+}
