@@ -68,7 +68,7 @@ func run(ctx context.Context, only []string) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	fmt.Printf("they pass, after %.0f s\n\n%-58s %7s  %s\n", time.Since(began).Seconds(), "bug", "seconds", "caught by")
+	fmt.Printf("they pass, after %.0f s\n\n%-66s %7s  %s\n", time.Since(began).Seconds(), "bug", "seconds", "caught by")
 	caught := 0
 	for _, b := range planted {
 		by, took, err := b.plant(ctx, root, healthy[b.pkg])
@@ -76,11 +76,11 @@ func run(ctx context.Context, only []string) (ok bool, err error) {
 			return false, ctx.Err()
 		}
 		if err != nil {
-			fmt.Printf("%-58s %7.1f  NOT CAUGHT: %v\n", b.change.title, took.Seconds(), err)
+			fmt.Printf("%-66s %7.1f  NOT CAUGHT: %v\n", b.change.title, took.Seconds(), err)
 			continue
 		}
 		caught++
-		fmt.Printf("%-58s %7.1f  %s %s\n", b.change.title, took.Seconds(), strings.TrimPrefix(b.pkg, "./"), by)
+		fmt.Printf("%-66s %7.1f  %s %s\n", b.change.title, took.Seconds(), strings.TrimPrefix(b.pkg, "./"), by)
 	}
 	fmt.Printf("\n%d of %d caught, in %.0f s\n", caught, len(planted), time.Since(began).Seconds())
 	return caught == len(planted), nil
