@@ -16,7 +16,8 @@ import (
 //   - What was written to a file is durable after the next Sync of this file,
 //     bytes and size. Until then each sector may be as it was after any of the
 //     writes to it, or before all of them, whatever other sectors are; a size
-//     may be any that the file had. A sector is 512 bytes or a page of 4,096.
+//     may be any that the file had. A sector is 512 bytes or a page of 4,096,
+//     and at times the last write to one got to a part of its bytes only.
 //   - What was not written yet but has a size already reads as zeros.
 //   - A name is durable after the next SyncDir of its folder, and not through
 //     the Sync of its file. Until then each change of a name may have happened
@@ -214,10 +215,14 @@ type choice struct {
 	unit   int64   // what is written whole
 	part   float64 // of sectors, with mode "some"
 	op     int     // with modes "until", "but" and "only"
+	torn   bool    // some of the sectors that are there are cut within
 }
 
 func (c choice) String() string {
 	s := fmt.Sprintf("%s, units of %d", c.mode, c.unit)
+	if c.torn {
+		s += ", torn"
+	}
 	switch c.mode {
 	case "some":
 		s += fmt.Sprintf(", %.1f of them", c.part)
@@ -234,6 +239,7 @@ func (r *Replay) choose(chance *rand.Rand) choice {
 	}
 	modes := []string{"nothing", "everything", "until", "until", "but", "only", "some", "some", "some", "some"}
 	c.mode = modes[chance.IntN(len(modes))]
+	c.torn = c.unit == sector && chance.IntN(6) == 0
 	c.part = []float64{0.05, 0.3, 0.5, 0.7, 0.95}[chance.IntN(5)]
 	if open := r.open(); len(open) > 0 {
 		c.op = open[chance.IntN(len(open))]
@@ -357,6 +363,9 @@ func (r *Replay) content(f *kept, how choice) []byte {
 				from, to := max(u*how.unit, op.Offset), min((u+1)*how.unit, op.Offset+op.Size)
 				if int64(len(data)) < to {
 					data = resize(data, to)
+				}
+				if how.torn && version[u] == i+1 && how.chance.IntN(4) == 0 {
+					to = from + how.chance.Int64N(to-from)
 				}
 				copy(data[from:to], op.Data[from-op.Offset:to-op.Offset])
 			}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/docket-orders/docket/internal/disk"
@@ -24,13 +25,21 @@ func images(t *testing.T, play func(dir string, fs disk.FS)) []*disktest.Image {
 	replay := j.Replay()
 	replay.To(len(j.Ops))
 	var all []*disktest.Image
+	torn := 0
 	for i := range uint64(500) {
 		img := replay.Image(rand.New(rand.NewPCG(1, i)))
 		again := replay.Image(rand.New(rand.NewPCG(1, i)))
 		if img.How != again.How || !equal(img, again) {
 			t.Fatalf("image %d is not the same again", i)
 		}
+		if strings.Contains(img.How, "torn") {
+			torn++ // anything may be in its sectors
+			continue
+		}
 		all = append(all, img)
+	}
+	if torn == 0 {
+		t.Error("no sector was torn")
 	}
 	return all
 }
@@ -84,7 +93,7 @@ func TestSyncedIsKept(t *testing.T) {
 			lost++
 		}
 	}
-	if len(bytesSeen) != 3 || len(sizes) != 2 || lost == 0 || lost == 500 {
+	if len(bytesSeen) != 3 || len(sizes) != 2 || lost == 0 || lost > 400 {
 		t.Errorf("contents %v, sizes %v, names lost %d", bytesSeen, sizes, lost)
 	}
 }
