@@ -38,7 +38,10 @@ type criterion struct {
 	// of them, named here, it tests by itself, and test is not repeated.
 	lead string
 	set  string
-	rows int64 // that lead delivers; above fewRows: many
+	// counted asks how many rows lead delivers where that is known without
+	// looking at them.
+	counted string
+	rows    int64 // that lead delivers; above fewRows: many
 }
 
 // Orders implements query.Views: page, total and facets in one transaction.
@@ -51,7 +54,8 @@ func (s *Store) Orders(ctx context.Context, q query.Question) (query.Page, error
 		if shapes != "" {
 			criteria = append(criteria, criterion{
 				test: `o.shape IN (SELECT id FROM shapes WHERE ` + shapes + `)`, args: shapeArgs,
-				lead: `orders o INDEXED BY by_shape`,
+				lead:    `orders o INDEXED BY by_shape`,
+				counted: `SELECT coalesce(sum(orders), 0) FROM shapes WHERE ` + shapes,
 			})
 		}
 		lead, err := c.lead(criteria)
@@ -60,6 +64,12 @@ func (s *Store) Orders(ctx context.Context, q query.Question) (query.Page, error
 		}
 		if page.Next, err = c.page(q, criteria, lead, &page.Items); err != nil {
 			return err
+		}
+		if len(q.Facets) == 0 && len(criteria) == 1 && (onlyShapes || criteria[0].rows <= fewRows) {
+			if !q.WithoutTotal {
+				page.Total = criteria[0].rows
+			}
+			return nil
 		}
 		if onlyShapes {
 			return c.tally(q, `SELECT orders, `+shapeColumns+` FROM shapes WHERE orders > 0 AND `+cmp.Or(shapes, "1"), shapeArgs, &page)
@@ -90,8 +100,12 @@ func (c *conn) lead(criteria []criterion) (best int, err error) {
 	best = -1
 	for i := range criteria {
 		cr := &criteria[i]
-		from, where, args := clauses(criteria[i:i+1], 0)
-		cr.rows, err = c.number(`SELECT count(*) FROM (SELECT 1 FROM `+from+` WHERE `+where+` LIMIT ?)`, append(slices.Clone(args), fewRows+1)...)
+		if cr.counted != "" {
+			cr.rows, err = c.number(cr.counted, cr.args...)
+		} else {
+			from, where, args := clauses(criteria[i:i+1], 0)
+			cr.rows, err = c.number(`SELECT count(*) FROM (SELECT 1 FROM `+from+` WHERE `+where+` LIMIT ?)`, append(slices.Clone(args), fewRows+1)...)
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -202,27 +216,25 @@ func (c *conn) tally(q query.Question, sql string, args []any, page *query.Page)
 		return err
 	}
 	columns := strings.Split(shapeColumns, ", ")
-	counts := make(map[string]map[string]int64, len(q.Facets))
+	// What is stored is counted first, and read afterwards: lists repeat.
+	stored := make(map[string]map[string]*int64, len(q.Facets))
 	for _, facet := range q.Facets {
-		counts[facet] = map[string]int64{}
+		stored[facet] = map[string]*int64{}
 	}
 	err := c.each(sql, args, func(r *sqlite3.Stmt) error {
 		n := r.ColumnInt64(0)
 		page.Total += n
 		for i, facet := range columns {
-			count, asked := counts[facet]
-			switch {
-			case !asked:
-			case facet == "tag" || facet == "anomaly":
-				var values []string
-				if err := json.Unmarshal(r.ColumnRawText(i+1), &values); err != nil {
-					return fmt.Errorf("stored %ss are not readable (%w): %s", facet, err, rebuild)
-				}
-				for _, v := range values {
-					count[v] += n
-				}
-			default:
-				count[r.ColumnText(i+1)] += n
+			count, asked := stored[facet]
+			if !asked {
+				continue
+			}
+			text := r.ColumnRawText(i + 1)
+			if sum := count[string(text)]; sum != nil {
+				*sum += n
+			} else {
+				first := n
+				count[string(text)] = &first
 			}
 		}
 		return nil
@@ -233,8 +245,20 @@ func (c *conn) tally(q query.Question, sql string, args []any, page *query.Page)
 	if q.WithoutTotal {
 		page.Total = 0
 	}
-	page.Facets = make(map[string][]query.Count, len(counts))
-	for facet, values := range counts {
+	page.Facets = make(map[string][]query.Count, len(stored))
+	for facet, texts := range stored {
+		values := map[string]int64{}
+		for text, n := range texts {
+			all := []string{text}
+			if facet == "tag" || facet == "anomaly" {
+				if err := json.Unmarshal([]byte(text), &all); err != nil {
+					return fmt.Errorf("stored %ss are not readable (%w): %s", facet, err, rebuild)
+				}
+			}
+			for _, v := range all {
+				values[v] += *n
+			}
+		}
 		list := make([]query.Count, 0, len(values))
 		for value, n := range values {
 			if value != "" { // nothing is not a value
