@@ -40,7 +40,7 @@ var differences = []difference{
 		`INSERT OR IGNORE INTO docs SELECT (SELECT max(n) FROM orders), contribution, skus, ` +
 			edited("id", "(SELECT id || '-orphan' FROM orders WHERE n = $n)") + ` FROM docs WHERE n = $n`,
 	}},
-	{"a contribution", []string{`UPDATE docs SET contribution = (SELECT contribution FROM docs WHERE n = $other) WHERE n = $n`}},
+	{"a contribution", []string{`UPDATE docs SET contribution = coalesce((SELECT contribution FROM docs WHERE n = $other), contribution) WHERE n = $n`}},
 	{"a sum", []string{`UPDATE sums SET orders = orders + 1, grand = grand - 5
 		WHERE (groupset, day) IN (SELECT groupset, day FROM sums LIMIT 1 OFFSET $offset % (SELECT count(*) FROM sums))`}},
 	{"a customer's total", []string{`UPDATE customers SET grand = grand + 100
