@@ -35,6 +35,7 @@ var questions = []question{
 	aggregateQuestion,
 	lagQuestion,
 	readsQuestion,
+	viewAllocsQuestion,
 	growthQuestion,
 	reconcileQuestion,
 }
