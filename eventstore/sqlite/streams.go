@@ -12,11 +12,12 @@ const maxStates = 1 << 16
 // transaction.
 type streamState struct {
 	name        string
-	id          int64 // 0: not in the streams table
+	id          int64 // 0: it was never written
 	last        eventstore.Revision
 	tombstoneAt uint64
 	meta        streamMetadata
-	dirty       bool
+	dirty       bool // last or tombstoneAt are not in the table yet
+	fresh       bool // nothing of it is
 }
 
 // state loads a stream once and keeps it until the group is over or longer.

@@ -122,7 +122,7 @@ func newWriter(s *Store, conn *sqlite3.Conn) (*writer, error) {
 		`BEGIN IMMEDIATE`: &w.beginWrite,
 		`ROLLBACK`:        &w.rollback,
 		`INSERT INTO events (` + eventColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?)`: &w.insertEvent,
-		`INSERT INTO streams (id, name, last, tombstone) VALUES (?,?,?,?)`:       &w.insertStream,
+		`INSERT INTO streams (last, tombstone, id, name) VALUES (?,?,?,?)`:       &w.insertStream,
 		`UPDATE streams SET last = ?, tombstone = ? WHERE id = ?`:                &w.updateStream,
 	})
 	if err != nil {
@@ -247,9 +247,7 @@ func (w *writer) fail(group []*request, err error) {
 // insert writes events at the end of st.
 func (w *writer) insert(st *streamState, events []eventstore.Event) (eventstore.Appended, error) {
 	w.firstOfLastInsert = st.last + 1
-	if err := w.createStream(st); err != nil {
-		return eventstore.Appended{}, failedWrite{err}
-	}
+	w.number(st)
 	created := w.now().UnixNano()
 	for i := range events {
 		e := &events[i]
@@ -269,9 +267,7 @@ func (w *writer) insert(st *streamState, events []eventstore.Event) (eventstore.
 }
 
 func (w *writer) insertTombstone(st *streamState) (eventstore.Appended, error) {
-	if err := w.createStream(st); err != nil {
-		return eventstore.Appended{}, failedWrite{err}
-	}
+	w.number(st)
 	e := &eventstore.Event{ID: newID(), Type: eventstore.TypeStreamDeleted}
 	if err := w.insertRow(st, eventstore.EndRevision, e, w.now().UnixNano()); err != nil {
 		return eventstore.Appended{}, failedWrite{err}
@@ -325,42 +321,38 @@ func bindBlob(stmt *sqlite3.Stmt, param int, b []byte) error {
 	return stmt.BindBlob(param, b)
 }
 
-func (w *writer) createStream(st *streamState) error {
-	if st.id != 0 {
-		return nil
-	}
-	err := errors.Join(
-		w.insertStream.BindInt64(1, w.nextStream),
-		w.insertStream.BindText(2, st.name),
-		w.insertStream.BindInt64(3, -1),
-		w.insertStream.BindInt64(4, 0),
-	)
-	if err == nil {
-		err = w.insertStream.Exec()
-	}
-	if err == nil {
-		st.id = w.nextStream
+// number gives a stream its id with its first event; flushStreams stores it.
+func (w *writer) number(st *streamState) {
+	if st.id == 0 {
+		st.id, st.fresh = w.nextStream, true
 		w.nextStream++
 		w.metadataKept = w.metadataKept || isMetaStream(st.name)
 	}
-	return err
 }
 
-// flushStreams writes the last revisions once per stream and group.
+// flushStreams writes new streams and the last revisions, once per stream and
+// group.
 func (w *writer) flushStreams() error {
 	for _, st := range w.dirty {
-		st.dirty = false
+		stmt := w.updateStream
+		var named error
+		if st.fresh {
+			stmt = w.insertStream
+			named = stmt.BindText(4, st.name)
+		}
 		err := errors.Join(
-			w.updateStream.BindInt64(1, int64(st.last)),
-			w.updateStream.BindInt64(2, int64(st.tombstoneAt)),
-			w.updateStream.BindInt64(3, st.id),
+			named,
+			stmt.BindInt64(1, int64(st.last)),
+			stmt.BindInt64(2, int64(st.tombstoneAt)),
+			stmt.BindInt64(3, st.id),
 		)
 		if err == nil {
-			err = w.updateStream.Exec()
+			err = stmt.Exec()
 		}
 		if err != nil {
 			return err
 		}
+		st.dirty, st.fresh = false, false
 	}
 	w.dirty = w.dirty[:0]
 	return nil
