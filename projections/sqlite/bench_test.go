@@ -111,6 +111,7 @@ func BenchmarkWrite(b *testing.B) {
 		batch  []projections.Change
 	}{{"insert", nil, insert}, {"update", insert, update}} {
 		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
 			for b.Loop() {
 				b.StopTimer()
 				s := openStore(b)
@@ -228,6 +229,7 @@ func BenchmarkQuestions(b *testing.B) {
 }
 
 func percentile(b *testing.B, ask func()) {
+	b.ReportAllocs()
 	runtime.GC()
 	var times []time.Duration
 	for b.Loop() {
