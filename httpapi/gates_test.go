@@ -244,14 +244,13 @@ func TestWaitingTakesNoTurn(t *testing.T) {
 // and is given up.
 func TestSlowReadersTakeNoTurn(t *testing.T) {
 	t.Parallel()
-	l := Limits{Searches: 1, Queue: 1, QueueTime: 10 * time.Second, AnswerTime: 2 * time.Second, WaitTime: time.Second / 2, ReadTime: time.Second, CommandTime: time.Second / 2, BodyTime: time.Second / 2}
-	r, s := gatedRig(t, l)
+	r, s := gatedRig(t, Limits{Searches: 1, Queue: 1, QueueTime: 10 * time.Second})
 	line := `{"sku":"a","title":"` + strings.Repeat("x", order.MaxText) + `","quantity":1,"unitPrice":{"amount":"1","currency":"EUR"}}`
 	for range 12 {
 		r.post("/v1/orders", `{"currency":"EUR","lines":[`+strings.Repeat(line+",", 399)+line+`]}`).is(201)
 	}
 	r.caughtUp()
-	address := serveLimited(t, s, l)
+	address := serveLimited(t, s, Limits{AnswerTime: 3 * time.Second})
 	for range 4 {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
