@@ -289,6 +289,22 @@ func TestTokenIsBehind(t *testing.T) {
 	}
 }
 
+// TestTokenAfterARestore: views may still be those of the time before it, in which
+// the order had more events, at lower positions.
+func TestTokenAfterARestore(t *testing.T) {
+	w := newWorld(t)
+	token := w.place(1)
+	w.feed()
+	s := query.New(w.options)
+	if _, err := s.Order(t.Context(), "order-0001", query.Read{Token: &token}); err != nil {
+		t.Fatal(err)
+	}
+	token.Position.Commit += 10
+	if _, err := s.Order(t.Context(), "order-0001", query.Read{Token: &token}); !errors.Is(err, query.ErrBehind) {
+		t.Errorf("an older life of the order is shown: %v", err)
+	}
+}
+
 func TestTokenOfAParkedOrderIsAnsweredAtOnce(t *testing.T) {
 	w := newWorld(t)
 	token := w.place(1)

@@ -35,7 +35,7 @@ func flipsPerFile(t *testing.T) int {
 // what is missing is known to be missing; and all that is not the log may be
 // harmed at will, and is well again at last.
 func TestFlippedBytes(t *testing.T) {
-	live := filepath.Join(t.TempDir(), "live")
+	live := filepath.Join(fastDir(t), "live")
 	a := open(t, live, nil)
 	a.awaitReady()
 	var ids []string
@@ -46,13 +46,21 @@ func TestFlippedBytes(t *testing.T) {
 	for n := range 110 { // enough for a snapshot
 		a.want("note", a.note("order-0", fmt.Sprintf("note %d", n)), 200, "")
 	}
+	a.mustClose() // so that the databases have something, and their WALs are short
+	a = open(t, live, nil)
+	a.awaitReady()
+	a.want("place", a.place("order-12"), 201, "")
+	for n := range 10 {
+		a.want("note", a.note("order-12", fmt.Sprintf("note %d", n)), 200, "")
+	}
+	ids = append(ids, "order-12")
 	if err := a.Manager.CaughtUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	log := a.records(nil)
-	killed := copied(t, live, filepath.Join(t.TempDir(), "killed"))
+	killed := copied(t, live, filepath.Join(fastDir(t), "killed"))
 	a.mustClose()
-	closed := copied(t, live, filepath.Join(t.TempDir(), "closed"))
+	closed := copied(t, live, filepath.Join(fastDir(t), "closed"))
 	for name, content := range map[string]string{"lock": "4711\n", "server.json": `{"address":"127.0.0.1:1","pid":4711,"key":"k"}`} {
 		if err := os.WriteFile(filepath.Join(closed, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -85,7 +93,7 @@ func TestFlippedBytes(t *testing.T) {
 				bit := byte(1) << rng.IntN(8)
 				flipped++
 				t.Run(fmt.Sprintf("%s %d %02x", strings.ReplaceAll(name, "/", " "), at, bit), func(t *testing.T) {
-					dir := copied(t, folder, filepath.Join(t.TempDir(), "data"))
+					dir := copied(t, folder, filepath.Join(fastDir(t), "data"))
 					harmed := bytes.Clone(content)
 					harmed[at] ^= bit
 					if err := os.WriteFile(filepath.Join(dir, name), harmed, 0o600); err != nil {

@@ -19,7 +19,7 @@ import (
 // answer, what was lost is done anew when it is asked for again, and the views,
 // which were ahead, are made anew by the start.
 func TestAfterARestore(t *testing.T) {
-	root := t.TempDir()
+	root := fastDir(t)
 	dir, backup := filepath.Join(root, "data"), filepath.Join(root, "backup")
 	a := open(t, dir, nil)
 	a.awaitReady()
@@ -78,7 +78,7 @@ func TestAfterARestore(t *testing.T) {
 // until somebody acts, what the views have is still read, and a restore and an
 // accepted loss both cure it.
 func TestLogCameBackShorter(t *testing.T) {
-	root := t.TempDir()
+	root := fastDir(t)
 	live := filepath.Join(root, "live")
 	a := open(t, live, nil)
 	a.awaitReady()
@@ -128,12 +128,12 @@ func TestLogCameBackShorter(t *testing.T) {
 	}
 	for name, harm := range cases {
 		t.Run(name, func(t *testing.T) {
-			dir := copied(t, live, filepath.Join(t.TempDir(), "data"))
+			dir := copied(t, live, filepath.Join(fastDir(t), "data"))
 			if err := harm(dir); err != nil {
 				t.Fatal(err)
 			}
 			t.Run("refuses", func(t *testing.T) { wantRefusal(t, dir, !strings.Contains(name, "views deleted")) })
-			other := copied(t, dir, filepath.Join(t.TempDir(), "other"))
+			other := copied(t, dir, filepath.Join(fastDir(t), "other"))
 			t.Run("restore", func(t *testing.T) {
 				r, err := sqlite.Restore(t.Context(), backup, dir, sqlite.CopyOptions{Seen: seenBy(dir)})
 				if err != nil || r.LostTo != head || r.Log.Epoch < 2 {
@@ -168,7 +168,7 @@ func wantRefusal(t *testing.T, dir string, viewsAreThere bool) {
 		if report, err := a.Store.Verify(t.Context(), nil); err != nil || report.OK() {
 			t.Errorf("verify finds nothing: %+v, %v", report, err)
 		}
-		if _, err := sqlite.Backup(t.Context(), dir, filepath.Join(t.TempDir(), "b"), sqlite.CopyOptions{}); err == nil {
+		if _, err := sqlite.Backup(t.Context(), dir, filepath.Join(fastDir(t), "b"), sqlite.CopyOptions{}); err == nil {
 			t.Error("a backup of it passes for a good one")
 		}
 		a.mustClose()

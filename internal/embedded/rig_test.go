@@ -54,6 +54,17 @@ func (l *logged) String() string {
 	return l.text.String()
 }
 
+// fastDir is a folder in memory, if the system has such a place: what a sick disk
+// does is made up here, and no real one is asked.
+func fastDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "docket-sick-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // tryOpen opens a folder, through d when it is not nil.
 func tryOpen(t *testing.T, dir string, d *disktest.Disk) (*docket, error) {
 	t.Helper()

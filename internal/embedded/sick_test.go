@@ -91,7 +91,7 @@ type sick struct {
 
 func well(t *testing.T) *sick {
 	t.Helper()
-	d := disktest.New(t.TempDir())
+	d := disktest.New(fastDir(t))
 	t.Cleanup(d.Close)
 	s := &sick{disk: d}
 	s.start(t)
@@ -255,7 +255,7 @@ func TestWhatAFailedSyncLeft(t *testing.T) {
 		t.Fatal("nothing was written")
 	}
 
-	killed := disktest.New(t.TempDir())
+	killed := disktest.New(fastDir(t))
 	defer killed.Close()
 	copied(t, s.dir, filepath.Join(killed.Root(), "data"))
 	killed.SetFault(func(op disktest.Op) error {
@@ -270,7 +270,7 @@ func TestWhatAFailedSyncLeft(t *testing.T) {
 	again.start(t)
 	again.awaitReady()
 	again.want("a command after the restart", again.try(), 201, "")
-	cut := copied(t, again.dir, filepath.Join(t.TempDir(), "cut"))
+	cut := copied(t, again.dir, filepath.Join(fastDir(t), "cut"))
 	if f, err := os.OpenFile(filepath.Join(cut, path.Base(wal)), os.O_WRONLY, 0); err == nil {
 		for _, lost := range forgotten {
 			if _, err := f.WriteAt(make([]byte, lost.to-lost.from), lost.from); err != nil {
@@ -533,7 +533,7 @@ func TestStartOnAFullDisk(t *testing.T) {
 func TestDamagedEvent(t *testing.T) {
 	for _, behind := range []bool{false, true} {
 		t.Run(fmt.Sprint("views behind ", behind), func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "data")
+			dir := filepath.Join(fastDir(t), "data")
 			a := open(t, dir, nil)
 			a.awaitReady()
 			a.want("an order", a.place("before"), 201, "")
@@ -541,7 +541,7 @@ func TestDamagedEvent(t *testing.T) {
 				t.Fatal(err)
 			}
 			a.mustClose()
-			views := copied(t, filepath.Join(dir, "views"), filepath.Join(t.TempDir(), "views"))
+			views := copied(t, filepath.Join(dir, "views"), filepath.Join(fastDir(t), "views"))
 			a = open(t, dir, nil)
 			a.awaitReady()
 			a.want("an order", a.place("harmed"), 201, "")
