@@ -21,9 +21,9 @@ import (
 // flight.
 const writers = 128
 
-// batch is how many documents the bulk insert writes in one transaction: as many
-// as a rebuild does.
-const batch = 8192
+// batch is how many documents the bulk insert writes in one transaction: about
+// as many as a rebuild does.
+const batch = 4600
 
 var importQuestion = question{
 	name:  "import",

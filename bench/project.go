@@ -79,7 +79,7 @@ func askProject(ctx context.Context, e *env) error {
 	e.compare("events interleaved", "s", mixed, against, inserted, atMost(1.3))
 	e.measure("documents written per document, order by order", "", []float64{adjacent.written(len(changes), rounds)}, atMost(1.05))
 	e.measure("documents written per document, interleaved", "", []float64{interleaved.written(len(changes), rounds)}, atMost(1.05))
-	e.note("both write %d documents in a transaction; the reference encodes them with one goroutine", batch)
+	e.note("both write about %d documents in a transaction; the reference encodes them with one goroutine", batch)
 	return nil
 }
 
