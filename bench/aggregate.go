@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -180,6 +179,3 @@ func snapshot(ctx context.Context, store *eventsqlite.Store, id string) error {
 
 // sortedCopy is values in ascending order.
 func sortedCopy(values []float64) []float64 { return slices.Sorted(slices.Values(values)) }
-
-// shuffled is 0 to n-1 in an order that is the same in every run.
-func shuffled(n int) []int { return rand.New(rand.NewPCG(1, uint64(n))).Perm(n) }

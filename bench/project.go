@@ -92,8 +92,8 @@ type projection struct {
 	stopped chan error
 }
 
-// newProjection writes a log, append after append as many at once as there are
-// in a window, and projects it once.
+// newProjection writes a log, window after window, the appends of one window many
+// at once, and projects it once.
 func newProjection(ctx context.Context, e *env, name string, windows [][]appended) (*projection, error) {
 	dir := e.folder(name)
 	store, err := eventsqlite.Open(ctx, dir, eventsqlite.Options{})
