@@ -3,17 +3,25 @@
 // its own so that what such tests need stays out of the product's go.mod.
 //
 // docket_test.go starts and kills the program, client_test.go talks to it and
-// loses answers. model_test.go says what a history of answers may look like;
+// loses answers.
+//
+// Histories: model_test.go says what a history of answers may look like;
 // anomalies_test.go shows that faulty ones are told, search_test.go keeps the
 // search short, shortcuts_test.go shows that it finds the same.
 // linearizable_test.go makes histories of the real program, with the clients of
-// history_client_test.go. killed_test.go kills everything that writes at once:
-// load_test.go is the clients, foreign_test.go another program that changes the
-// views.
+// history_client_test.go. The files stream_* do the same for the event store
+// alone: small histories of streams, many thousands of them, in a world
+// (stream_world_test.go) that is killed inside this process, between two
+// operations of the disk that watched_test.go sees.
 //
-// Environment: DOCKET_HISTORIES and DOCKET_KILLS (how many; a few when not set),
-// DOCKET_SEED (repeats choices, not the timing), DOCKET_OUTPUT (folder for what a
-// failure leaves behind).
+// Kills: killed_test.go kills everything that writes at random, with the clients
+// of load_test.go, and foreign_test.go, another program that changes the views.
+// instants_test.go kills it at each of the steps of steps_test.go; the docket
+// that stops there is this test program, run again (victim_test.go).
+//
+// Environment: DOCKET_HISTORIES, DOCKET_STORE_HISTORIES, DOCKET_KILLS (how many;
+// what a check takes when not set), DOCKET_SEED (repeats choices, not the
+// timing), DOCKET_OUTPUT (folder for what a failure leaves behind).
 package systemtest
 
 import (
@@ -53,6 +61,9 @@ var folder = sync.OnceValue(func() string {
 })
 
 func TestMain(m *testing.M) {
+	if data := os.Getenv(victimVariable); data != "" {
+		os.Exit(serveAsVictim(data))
+	}
 	code := m.Run()
 	os.RemoveAll(folder())
 	os.Exit(code)
@@ -119,7 +130,7 @@ func start(t *testing.T, data string) *server {
 
 	probe := http.Client{Transport: network(), Timeout: time.Second}
 	defer probe.CloseIdleConnections()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(startTimeout)
 	for tick := time.NewTicker(5 * time.Millisecond); ; <-tick.C {
 		if time.Now().After(deadline) {
 			s.kill()
@@ -210,6 +221,13 @@ type site struct {
 // newSite starts a docket over a new folder; a test that fails leaves a copy of
 // it behind.
 func newSite(t *testing.T) *site {
+	w := newFolder(t)
+	w.start()
+	return w
+}
+
+// newFolder is a site where nothing runs yet.
+func newFolder(t *testing.T) *site {
 	w := &site{t: t, data: t.TempDir(), up: make(chan struct{})}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -217,14 +235,17 @@ func newSite(t *testing.T) *site {
 			t.Logf("the folder of docket is copied to %s (%v)", copied, os.CopyFS(copied, os.DirFS(w.data)))
 		}
 	})
-	w.start()
 	return w
 }
 
 // start is for the goroutine of the test.
 func (w *site) start() {
 	w.t.Helper()
-	s := start(w.t, w.data)
+	w.serves(start(w.t, w.data))
+}
+
+// serves is told of the docket that runs now.
+func (w *site) serves(s *server) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.running = s

@@ -19,105 +19,138 @@ import (
 
 const (
 	loadClients = 6
-	// checkEvery so many kills everything that was told since is looked at.
-	checkEvery = 3
-	// importsPerRound keeps the log small enough to be compared in every round.
-	importsPerRound = 2
+	// checkEvery so many kills everything is compared and verified.
+	checkEvery = 10
+	// killsPerFolder bound what is in a folder, and so what comparing it takes.
+	killsPerFolder = 40
+	// importsPerRound, too.
+	importsPerRound = 1
 )
 
 // TestKilledUnderLoad kills docket with kill -9 again and again while clients
 // write and read over HTTP, an import runs, the views are compared and repaired,
-// and another program makes differences in them. Every acknowledged command must
-// be there once, with the answer that was given; repeating a command whose
-// answer never came must have one effect; imports must go on to the same end;
-// the log must verify; and the views must be found equal to the log, except for
-// what the other program did, which must be repaired.
+// and another program makes differences in them. After each kill, every command
+// acknowledged since the last one must be there once, with the answer that was
+// given, and shown; repeating a command whose answer never came must have one
+// effect. Now and then, and at the end, imports must go on to the same end; the
+// log must verify; the views must be found equal to the log, except for what the
+// other program did, which must be repaired; and at the end every acknowledged
+// command must still be there.
 func TestKilledUnderLoad(t *testing.T) {
-	kills, seed := int(setting(t, "DOCKET_KILLS", 8)), seed(t)
+	kills, seed := int(setting(t, "DOCKET_KILLS", 50))/2, seed(t)
 	t.Logf("%d kills, DOCKET_SEED=%d", kills, seed)
-	began := time.Now()
-	c := newCampaign(t, seed)
-	for n := 1; n <= kills; n++ {
-		c.round(n)
-		t.Logf("kill %d after %v: %v", n, time.Since(began).Round(time.Millisecond), c)
-		if n%checkEvery == 0 || n == kills {
-			c.check(n)
-		}
+	began, rng := time.Now(), rand.New(rand.NewPCG(seed, 0))
+	var all killCounts
+	for n := 0; n < kills && !t.Failed(); {
+		t.Run(fmt.Sprintf("from %d", n+1), func(t *testing.T) {
+			c := newCampaign(t, newSite(t), rng)
+			for until := min(n+killsPerFolder, kills); n < until && !t.Failed(); {
+				n++
+				c.round(n)
+				c.checkRound(n)
+				if n%checkEvery == 0 || n == until {
+					c.check(n)
+					t.Logf("kill %d after %v: %v", n, time.Since(began).Round(time.Millisecond), &c.killCounts)
+				}
+			}
+			c.everything()
+			all.add(&c.killCounts)
+		})
 	}
-	c.everything()
-	t.Logf("%d kills in %v: %v", kills, time.Since(began).Round(time.Millisecond), c)
-	if c.planted > 0 && c.repaired.Load() == 0 {
-		t.Errorf("%d differences were planted, none was repaired", c.planted)
+	t.Logf("%d kills in %v: %v", kills, time.Since(began).Round(time.Millisecond), &all)
+	if all.planted > 0 && all.repaired.Load() == 0 {
+		t.Errorf("%d differences were planted, none was repaired", all.planted)
 	}
 }
 
-// campaign is what lives through all kills.
+// campaign is what lives through all kills in a folder.
 type campaign struct {
 	*site
 	*ledger
 	t   *testing.T
 	rng *rand.Rand
 
-	checked  int // acknowledged commands that were looked at
+	checked int // acknowledged commands that were looked at
+	imports imports
+	// foreign: somebody changed the views, and they were not found clean since.
+	foreign atomic.Bool
+	killCounts
+}
+
+// killCounts is how much happened.
+type killCounts struct {
+	acknowledgedAll, repeatedAll, refusedAll, readAll, importsEnded int
+
 	planted  int
-	mending  int // kills while something was being repaired
-	imports  imports
+	mending  int          // kills while something was being repaired
 	clean    atomic.Int64 // reconciliations that found everything right
 	drift    atomic.Int64 // that found differences
 	unsure   atomic.Int64 // that could not tell, although nobody killed docket
 	repaired atomic.Int64
-	// foreign: somebody changed the views, and they were not found clean since.
-	foreign atomic.Bool
 }
 
-func newCampaign(t *testing.T, seed uint64) *campaign {
+func (k *killCounts) add(o *killCounts) {
+	k.acknowledgedAll += o.acknowledgedAll
+	k.repeatedAll += o.repeatedAll
+	k.refusedAll += o.refusedAll
+	k.readAll += o.readAll
+	k.importsEnded += o.importsEnded
+	k.planted += o.planted
+	k.mending += o.mending
+	k.clean.Add(o.clean.Load())
+	k.drift.Add(o.drift.Load())
+	k.unsure.Add(o.unsure.Load())
+	k.repaired.Add(o.repaired.Load())
+}
+
+func (k *killCounts) String() string {
+	return fmt.Sprintf("%d commands acknowledged, %d repeated at once, %d refused, %d read with their token; %d imports ended; reconciliations: %d clean, %d drift, %d could not tell; %d differences planted, %d repaired, %d kills meanwhile",
+		k.acknowledgedAll, k.repeatedAll, k.refusedAll, k.readAll, k.importsEnded, k.clean.Load(), k.drift.Load(), k.unsure.Load(), k.planted, k.repaired.Load(), k.mending)
+}
+
+// newCampaign is one in the folder of a site.
+func newCampaign(t *testing.T, w *site, rng *rand.Rand) *campaign {
 	under := network()
 	t.Cleanup(under.CloseIdleConnections)
-	c := &campaign{
-		site: newSite(t), ledger: &ledger{t: t, network: under}, t: t, rng: rand.New(rand.NewPCG(seed, 0)),
-	}
+	c := &campaign{site: w, ledger: &ledger{t: t, network: under}, t: t, rng: rng}
 	c.imports.dir = t.TempDir()
 	return c
 }
 
-func (c *campaign) String() string {
-	return fmt.Sprintf("%d commands acknowledged, %d repeated at once, %d refused, %d read with their token; %d imports ended; reconciliations: %d clean, %d drift, %d could not tell; %d differences planted, %d repaired, %d kills meanwhile",
-		len(c.acknowledged), c.repeated, c.refused, c.read, c.imports.ended, c.clean.Load(), c.drift.Load(), c.unsure.Load(), c.planted, c.repaired.Load(), c.mending)
-}
-
 // round is load, a kill at some moment in it, and a new start. Between every
 // other two checks the views are changed from outside in each round, while
-// docket runs or while it is down. Half of the kills wait for a reconciliation:
-// until it repairs, or has found everything right.
+// docket runs or while it is down. A third of the kills wait for a
+// reconciliation: until it repairs, or has found everything right.
 func (c *campaign) round(n int) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	defer cancel()
 	s := c.server(ctx)
 	var working sync.WaitGroup
 	defer working.Wait()
-	enough := c.await(40 + c.rng.IntN(200))
+	enough := c.await(20 + c.rng.IntN(80))
 	for k := range loadClients {
 		client := &loadClient{
 			ledger: c.ledger, name: fmt.Sprintf("r%d-c%d", n, k), s: s, rng: rand.New(rand.NewPCG(c.rng.Uint64(), uint64(k))),
 		}
 		working.Go(func() { client.work(ctx, fmt.Sprintf("r%d-c0-0", n)) })
 	}
+	changed, down, waits := (n-1)/checkEvery%2 == 1, c.rng.IntN(3) == 0, c.rng.IntN(3) == 0
 	working.Go(func() { c.importAll(ctx, s) })
-	working.Go(func() { c.repairAll(ctx, s) })
-
-	changed, down, waits := (n-1)/checkEvery%2 == 1, c.rng.IntN(3) == 0, c.rng.IntN(2) == 0
+	if waits {
+		working.Go(func() { c.repairAll(ctx, s) })
+	}
 	if changed && !down {
 		c.plant()
 	}
 	select {
 	case <-enough:
-	case <-time.After(time.Minute):
-		c.t.Errorf("round %d: too little was acknowledged in a minute", n)
+	case <-time.After(startTimeout):
+		c.t.Errorf("round %d: too little was acknowledged in %v", n, startTimeout)
 	}
 	if waits {
 		c.awaitReconciliation(ctx, s)
 	} else {
-		<-time.After(time.Duration(c.rng.Int64N(int64(300 * time.Millisecond))))
+		<-time.After(time.Duration(c.rng.Int64N(int64(150 * time.Millisecond))))
 	}
 	c.site.kill()
 	cancel()
@@ -204,18 +237,19 @@ func (c *campaign) reconcile(ctx context.Context, s *server, flags ...string) ra
 	return run
 }
 
-// check looks at everything that was told since the last time, with nobody
-// else there.
-func (c *campaign) check(round int) {
+// checkRound settles what had no answer in the last round, and looks at all
+// that was acknowledged in it.
+func (c *campaign) checkRound(round int) {
 	ctx := c.t.Context()
 	s := c.server(ctx)
-	if ran := c.imports.next(ctx, c.t, s); ran.status != 0 {
-		c.t.Errorf("after kill %d: the import does not go on: %s", round, ran.stderr)
-	}
-	for _, a := range c.unanswered {
+	unanswered := c.unanswered
+	c.unanswered = nil
+	for _, a := range unanswered {
 		c.settle(ctx, s, a)
 	}
-	c.unanswered = nil
+	if len(c.unanswered) > 0 {
+		c.t.Errorf("after kill %d: %d commands have no answer still", round, len(c.unanswered))
+	}
 	since := c.acknowledged[c.checked:]
 	c.checked = len(c.acknowledged)
 	for _, a := range since {
@@ -226,6 +260,20 @@ func (c *campaign) check(round int) {
 	if err := s.caughtUp(ctx, c.network); err != nil {
 		c.t.Fatal(err)
 	}
+	if !c.foreign.Load() {
+		c.shown(ctx, s, since)
+	}
+	c.acknowledgedAll, c.repeatedAll, c.refusedAll, c.readAll = len(c.acknowledged), c.repeated, c.refused, c.read
+}
+
+// check compares and verifies everything, with nobody else there.
+func (c *campaign) check(round int) {
+	ctx := c.t.Context()
+	s := c.server(ctx)
+	if ran := c.imports.next(ctx, c.t, s); ran.status != 0 {
+		c.t.Errorf("after kill %d: the import does not go on: %s", round, ran.stderr)
+	}
+	c.importsEnded = c.imports.ended
 	if c.foreign.Load() {
 		if ran := c.reconcile(ctx, s, "--repair"); ran.status != 0 && ran.status != 1 {
 			c.t.Errorf("after kill %d: repair ended with %d:\n%s%s", round, ran.status, ran.stdout, ran.stderr)
@@ -236,7 +284,7 @@ func (c *campaign) check(round int) {
 	} else {
 		c.foreign.Store(false)
 	}
-	c.shown(ctx, s, since)
+	c.shown(ctx, s, c.acknowledged[max(0, len(c.acknowledged)-1000):])
 	if ran := docket(ctx, "eventstore", "verify", "--data", c.data); ran.status != 0 {
 		c.t.Errorf("after kill %d: verify ended with %d:\n%s%s", round, ran.status, ran.stdout, ran.stderr)
 	}

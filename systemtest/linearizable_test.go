@@ -25,7 +25,7 @@ const (
 // are lost and docket is killed and started again, and checks that what they
 // were told could have been told by a docket that handles one request at a time.
 func TestHistoriesAreLinearizable(t *testing.T) {
-	histories, seed := setting(t, "DOCKET_HISTORIES", 40), seed(t)
+	histories, seed := setting(t, "DOCKET_HISTORIES", 20), seed(t)
 	t.Logf("%d histories, DOCKET_SEED=%d", histories, seed)
 	var all tally
 	began := time.Now()

@@ -137,7 +137,7 @@ func (c *loadClient) do(ctx context.Context, order string, r request) bool {
 	case chance == 4:
 		refused := []request{
 			{method: "POST", path: "/v1/orders/nobody/confirm", key: r.key + "-nobody", body: map[string]any{}},
-			{method: "PUT", path: "/v1/orders/" + order + "/tags", key: r.key + "-if", ifMatch: etag(1000), body: map[string]any{"tags": []string{"x"}}},
+			{method: "PUT", path: "/v1/orders/" + order + "/tags", key: r.key + "-if", ifMatch: etag(1e9), body: map[string]any{"tags": []string{"x"}}},
 			{method: "POST", path: "/v1/orders", key: r.key + "-twice", body: placeBody(c.name+"-0", "somebody else")},
 			{method: "POST", path: "/v1/orders/" + order + "/notes", key: r.key + "-empty", body: map[string]any{"text": ""}},
 		}
