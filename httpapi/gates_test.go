@@ -244,7 +244,7 @@ func TestWaitingTakesNoTurn(t *testing.T) {
 // and is given up.
 func TestSlowReadersTakeNoTurn(t *testing.T) {
 	t.Parallel()
-	r, s := gatedRig(t, Limits{Searches: 1, Queue: 1, QueueTime: 10 * time.Second})
+	r, s := gatedRig(t, Limits{Searches: 1, Queue: 10, QueueTime: 10 * time.Second})
 	line := `{"sku":"a","title":"` + strings.Repeat("x", order.MaxText) + `","quantity":1,"unitPrice":{"amount":"1","currency":"EUR"}}`
 	for range 6 {
 		r.post("/v1/orders", `{"currency":"EUR","lines":[`+strings.Repeat(line+",", 399)+line+`]}`).is(201)
@@ -260,7 +260,7 @@ func TestSlowReadersTakeNoTurn(t *testing.T) {
 		_ = conn.(*net.TCPConn).SetReadBuffer(4096)
 		fmt.Fprintf(conn, "GET /v1/orders?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
-	until(t, "answers are held", func() bool { return s.gates.held.taken.Load() > 4<<20 })
+	until(t, "four answers are held", func() bool { return s.gates.held.taken.Load() > 16<<20 })
 	r.get("/v1/orders?limit=1").is(200)
 	until(t, "they are given up", func() bool { return s.gates.held.taken.Load() == 0 })
 }
