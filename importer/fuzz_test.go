@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/docket-orders/docket/domain/order"
@@ -13,13 +14,17 @@ import (
 
 // decided is a target that lets the rules decide and keeps nothing else.
 type decided struct {
-	t      *testing.T
+	t *testing.T
+
+	mu     sync.Mutex
 	orders map[string]order.State
 }
 
 // Adopt implements importer.Target. Whatever stands in a file, what is made of
 // it is decided the same when it comes again.
 func (d *decided) Adopt(_ context.Context, id string, a order.Adopt, _ string) (importer.Outcome, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	cmd := order.WithNumber(a, id)
 	events, err := order.Decide(d.orders[id], cmd)
 	if err != nil {
@@ -51,8 +56,8 @@ func FuzzOnlineRetail(f *testing.F) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d := &decided{t, map[string]order.State{}}
-		report, err := importer.OnlineRetail(context.Background(), file, d, importer.Options{})
+		d := &decided{t: t, orders: map[string]order.State{}}
+		report, err := importer.OnlineRetail(context.Background(), file, d, importer.Options{InFlight: 1})
 		if err == nil && len(d.orders) > strings.Count(text, "\n")+1 {
 			t.Errorf("%d orders of %d rows: %+v", len(d.orders), strings.Count(text, "\n"), report)
 		}
@@ -81,8 +86,8 @@ func FuzzOlist(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		d := &decided{t, map[string]order.State{}}
-		report, err := importer.Olist(context.Background(), dir, d, importer.Options{})
+		d := &decided{t: t, orders: map[string]order.State{}}
+		report, err := importer.Olist(context.Background(), dir, d, importer.Options{InFlight: 1})
 		if err == nil && len(d.orders) > strings.Count(first, "\n")+1 {
 			t.Errorf("%d orders: %+v", len(d.orders), report)
 		}
