@@ -85,6 +85,7 @@ type pending[S, E any] struct {
 
 	doubt bool // an append of this call may have happened, nobody has looked yet
 	wrote bool // an append of this call may be what is found in the stream
+	over  bool // the outcome stands
 }
 
 // errUnsettled is what a command is left with when the one that was to settle it
@@ -131,7 +132,7 @@ func (l *loop[S, C, E]) settle(stream string, group []*pending[S, E]) {
 	}()
 	a, fresh, err := l.load(stream), false, error(nil)
 	for conflicts := 0; err == nil && len(group) > 0; {
-		writers, idle, later := l.decideAll(ctx, stream, a, group)
+		writers, later := l.decideAll(ctx, stream, a, group)
 		if len(writers) == 0 {
 			if fresh {
 				group = nil
@@ -139,7 +140,7 @@ func (l *loop[S, C, E]) settle(stream string, group []*pending[S, E]) {
 			}
 			// What load gave may be behind. An append proves that it was not;
 			// every other answer has to look first.
-			group, fresh = idle, true
+			group, fresh = unsettled(group), true
 			a, err = l.catchUp(ctx, stream, a)
 			continue
 		}
@@ -152,17 +153,18 @@ func (l *loop[S, C, E]) settle(stream string, group []*pending[S, E]) {
 			continue
 		case errors.Is(failed, eventstore.ErrReadOnly) && !fresh && !writers[0].doubt:
 			// What is in the log can be answered all the same: look.
-			group = slices.Concat(writers, idle, later)
+			group = unsettled(group)
 		case failed != nil && !errors.Is(failed, eventstore.ErrConflict):
 			for _, c := range writers {
 				c.fail(fmt.Errorf("append %s to %s at %d: %w", c.name, stream, a.revision, failed))
+				c.over = true
 			}
 			// What the others were told was not written.
-			group = append(idle, later...)
+			group = unsettled(group)
 		default:
 			// Somebody else was there, perhaps one of these very commands: look.
 			l.count.conflicts.Add(1)
-			group = slices.Concat(writers, idle, later)
+			group = unsettled(group)
 			if conflicts == maxConflicts {
 				err = fmt.Errorf("%s after %d conflicts: %w", stream, maxConflicts, ErrBusy)
 			} else if fresh {
@@ -181,6 +183,12 @@ func (l *loop[S, C, E]) settle(stream string, group []*pending[S, E]) {
 		}
 	}
 	end = err
+}
+
+// unsettled are those of a group whose outcome does not stand yet, in the order
+// in which they came.
+func unsettled[S, E any](group []*pending[S, E]) []*pending[S, E] {
+	return slices.DeleteFunc(slices.Clone(group), func(c *pending[S, E]) bool { return c.over })
 }
 
 // together is a context that lasts as long as anybody in the group waits.
@@ -221,15 +229,16 @@ func settled(doubt bool, err error) error {
 }
 
 // decideAll decides the commands of a group, each on what the ones before it
-// leave behind; those that are in the stream already it answers. The outcomes of
-// the writers, who have something to append, and of the idle stand if the stream
-// is where a says and the writers' facts are appended as one. Later are those who
-// have to wait for that.
-func (l *loop[S, C, E]) decideAll(ctx context.Context, stream string, a aggregate[S], group []*pending[S, E]) (writers, idle, later []*pending[S, E]) {
+// leave behind; those that are in the stream already it answers for good. The
+// outcomes of the writers, who have something to append, and of the rest stand if
+// the stream is where a says and the writers' facts are appended as one. Later are
+// those who have to wait for that.
+func (l *loop[S, C, E]) decideAll(ctx context.Context, stream string, a aggregate[S], group []*pending[S, E]) (writers, later []*pending[S, E]) {
 	at, size := a, 0
 	for i, c := range group {
 		if prior, ok := a.commands.find(c.req.CommandID); ok {
 			c.out, c.err = l.firstAnswer(ctx, stream, a, prior, c.req, !c.wrote)
+			c.over = true
 			continue
 		}
 		if slices.ContainsFunc(writers, func(w *pending[S, E]) bool { return w.req.CommandID == c.req.CommandID }) {
@@ -238,20 +247,19 @@ func (l *loop[S, C, E]) decideAll(ctx context.Context, stream string, a aggregat
 		}
 		l.consider(stream, c, at)
 		if c.err != nil || len(c.out.facts) == 0 || c.req.DryRun {
-			idle = append(idle, c)
 			continue
 		}
 		more := eventstore.AppendSize(c.events(nil))
 		// The first events of a stream stand alone: where one that was deleted
 		// goes on, only the store knows.
 		if len(writers) > 0 && (size+more > eventstore.MaxAppendSize || a.revision < 0) {
-			return writers, idle, append(later, group[i:]...)
+			return writers, append(later, group[i:]...)
 		}
 		writers, size = append(writers, c), size+more
 		at.state, at.revision = c.out.state, c.out.revision
 		at.recordedAt = c.out.facts[len(c.out.facts)-1].meta.RecordedAt
 	}
-	return writers, idle, later
+	return writers, later
 }
 
 // consider decides and prepares the events as they would be recorded. A panic is
