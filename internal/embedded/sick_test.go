@@ -136,10 +136,8 @@ func (s *sick) stops(says string) {
 			break
 		}
 	}
-	s.want("the command that met the fault", got, 503, "")
-	if !strings.Contains(got.body, `"outcome-unknown"`) && !strings.Contains(got.body, `"read-only"`) {
-		s.t.Errorf("the command that met the fault: %s", got.body)
-	}
+	// Parts of it may be on disk, and count after the restart.
+	s.want("the command that met the fault", got, 503, `"outcome-unknown"`)
 	s.want("a command after it", s.try(), 503, `"read-only"`)
 	r := s.ready()
 	if said := fmt.Sprint(r.Impaired); !r.Ready || r.Commands || !r.Reads || !strings.Contains(said, says) || !strings.Contains(said, "restart docket") {
@@ -149,7 +147,6 @@ func (s *sick) stops(says string) {
 		s.t.Errorf("logged: %s; want %q", said, says)
 	}
 	s.reads(s.acknowledged[:min(before, 3)])
-	s.t.Logf("%d more orders were acknowledged before the writer stopped", len(s.acknowledged)-before)
 }
 
 // reads asks for orders that were there before the fault.
