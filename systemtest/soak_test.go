@@ -82,15 +82,16 @@ type soak struct {
 	counted     *counted
 	idleAtFirst footprint
 
-	rebuilds, backups, restarts, verified int
-	samples                               []sample
+	rounds, rebuilds, backups, restarts int
+	samples                             []sample
 
 	mu        sync.Mutex
 	revisions map[string]int // the last that was acknowledged, by order
 }
 
 func newSoak(t *testing.T, seed uint64) *soak {
-	s := &soak{campaign: newCampaign(t, seed), began: time.Now(), revisions: map[string]int{}}
+	rng := rand.New(rand.NewPCG(seed, 0))
+	s := &soak{campaign: newCampaign(t, newSite(t), rng), began: time.Now(), revisions: map[string]int{}}
 	s.counted = &counted{under: s.network, soak: s, answers: map[string]int{}, notNow: map[string]int{}}
 	s.ledger.network = s.counted
 	ctx := t.Context()
@@ -233,8 +234,9 @@ func (s *soak) look() {
 	for _, a := range s.acknowledged {
 		s.acknowledge(a.order, a.answer.Revision)
 	}
-	s.check(s.verified)
-	s.verified++
+	s.checkRound(s.rounds)
+	s.check(s.rounds)
+	s.rounds++
 	for _, a := range s.acknowledged { // by those that were settled, too
 		s.acknowledge(a.order, a.answer.Revision)
 	}
