@@ -12,16 +12,21 @@
 // history_client_test.go. The files stream_* do the same for the event store
 // alone: small histories of streams, many thousands of them, in a world
 // (stream_world_test.go) that is killed inside this process, between two
-// operations of the disk that watched_test.go sees.
+// operations of the disk that watched_test.go sees; small_test.go has histories
+// of orders, with tokens, in such a world.
 //
 // Kills: killed_test.go kills everything that writes at random, with the clients
 // of load_test.go, and foreign_test.go, another program that changes the views.
 // instants_test.go kills it at each of the steps of steps_test.go; the docket
 // that stops there is this test program, run again (victim_test.go).
 //
-// Environment: DOCKET_HISTORIES, DOCKET_STORE_HISTORIES, DOCKET_KILLS (how many;
-// what a check takes when not set), DOCKET_SEED (repeats choices, not the
-// timing), DOCKET_OUTPUT (folder for what a failure leaves behind).
+// Long runs: soak_test.go has everything on at once, with the clients of
+// soak_client_test.go.
+//
+// Environment: DOCKET_HISTORIES, DOCKET_STORE_HISTORIES, DOCKET_KILLS (how many),
+// DOCKET_SOAK (how long, as 30m; each what a check takes when not set),
+// DOCKET_SEED (repeats choices, not the timing), DOCKET_OUTPUT (folder for what a
+// failure leaves behind).
 package systemtest
 
 import (
@@ -259,6 +264,13 @@ func (w *site) kill() {
 	w.running, w.up = nil, make(chan struct{})
 	w.mu.Unlock()
 	s.kill()
+}
+
+// route is a transport of its own, which ends with the test.
+func (w *site) route() http.RoundTripper {
+	t := network()
+	w.t.Cleanup(t.CloseIdleConnections)
+	return t
 }
 
 // server waits until one runs; nil: ctx ended first.

@@ -25,8 +25,7 @@ type historyClient struct {
 
 func (h *history) client(id int) *historyClient {
 	rng := rand.New(rand.NewPCG(h.rng.Uint64(), uint64(id)))
-	under := network()
-	h.t.Cleanup(under.CloseIdleConnections)
+	under := h.route()
 	return &historyClient{history: h, id: id, rng: rng, network: &lossy{
 		under: under, rng: rng, loses: 0.05, hangsUp: 0.02, patience: 2 * time.Millisecond,
 	}}
@@ -46,7 +45,7 @@ func (c *historyClient) next() asked {
 		c.pending = nil
 		return a
 	}
-	order := orderName(c.rng.IntN(historyOrders))
+	order := pick(c.rng, c.names...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	is := c.orders[order]
