@@ -9,6 +9,7 @@ import (
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore/sqlite"
+	"golang.org/x/sync/errgroup"
 )
 
 var hotQuestion = question{
@@ -41,10 +42,16 @@ func (e *env) hotInside(ctx context.Context, length time.Duration) error {
 	if err != nil {
 		return err
 	}
+	var fill errgroup.Group
+	fill.SetLimit(clients)
 	for i := range int64(manyOrders) {
-		if _, err := orders.Handle(ctx, orderOf("many", i), place, command.Request{}); err != nil {
+		fill.Go(func() error {
+			_, err := orders.Handle(ctx, orderOf("many", i), place, command.Request{})
 			return err
-		}
+		})
+	}
+	if err := fill.Wait(); err != nil {
+		return err
 	}
 	var n atomic.Int64
 	tags := func(among int64) (float64, error) {
@@ -82,7 +89,7 @@ func (e *env) hotServed(ctx context.Context, length time.Duration) error {
 		return err
 	}
 	defer docket.stop()
-	if _, err := e.generate(ctx, docket, load{plan: "fill", run: "many", clients: 1, length: time.Minute}); err != nil {
+	if _, err := e.generate(ctx, docket, load{plan: "fill", run: "many", clients: clients, length: time.Minute}); err != nil {
 		return err
 	}
 	var hot, many, conflicts []float64

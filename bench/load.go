@@ -131,7 +131,7 @@ func (l load) generate(ctx context.Context) (loaded, error) {
 				if l.rate > 0 {
 					due = start.Add(time.Duration(float64(i) / l.rate * float64(time.Second)))
 				}
-				if due.Sub(start) >= l.length || l.plan == "fill" && i == manyOrders {
+				if due.Sub(start) >= l.length || l.plan == "fill" && i >= manyOrders {
 					break
 				}
 				time.Sleep(time.Until(due))
