@@ -33,10 +33,7 @@ func build(ctx context.Context, a *applier, lanes []Checkpoint, log eventstore.L
 		return fmt.Errorf("build generation: %w", err)
 	}
 	defer place.Disk.RemoveAll(dir)
-	s, err := spill.New(place.Disk, dir)
-	if err != nil {
-		return err
-	}
+	s := spill.New(place.Disk, dir)
 	defer s.Close()
 
 	p.Phase, p.Head = "reading", head

@@ -68,10 +68,7 @@ func (u *run) lookAndFind(ctx context.Context, ids []string) error {
 // goes a mark for every order that the views keep. Then it is compared file by
 // file, by as many goroutines as there are processors.
 func (u *run) compareAll(ctx context.Context) (*tally, error) {
-	s, err := spill.New(u.Disk, u.dir)
-	if err != nil {
-		return nil, err
-	}
+	s := spill.New(u.Disk, u.dir)
 	defer s.Close()
 	if err := u.spillLog(ctx, s); err != nil {
 		return nil, err

@@ -48,7 +48,7 @@ func (t *tally) folder() (*spill.Spill, error) {
 	if err := t.disk.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spill customers: %w", err)
 	}
-	return spill.New(t.disk, dir)
+	return spill.New(t.disk, dir), nil
 }
 
 // waits says which figures wait in files.

@@ -84,21 +84,9 @@ type Spill struct {
 	buf   []byte
 }
 
-// New makes the files in dir, a folder of its own that must be there.
-func New(d disk.FS, dir string) (*Spill, error) { return newSpill(d, dir, 0) }
-
-func newSpill(d disk.FS, dir string, depth int) (*Spill, error) {
-	s := &Spill{disk: d, dir: dir, depth: depth}
-	for i := range s.files {
-		f, err := d.OpenFile(filepath.Join(dir, strconv.Itoa(i)), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("spill: %w", err)
-		}
-		s.files[i], s.w[i] = f, bufio.NewWriterSize(f, 32<<10)
-	}
-	return s, nil
-}
+// New makes the files in dir, a folder of its own that must be there, each with
+// its first record.
+func New(d disk.FS, dir string) *Spill { return &Spill{disk: d, dir: dir} }
 
 // Close closes what is still open; the files stay.
 func (s *Spill) Close() {
@@ -114,6 +102,13 @@ func (s *Spill) Add(r eventstore.Record) error {
 	h := fnv.New64a()
 	io.WriteString(h, r.Stream)
 	i := h.Sum64() >> (6 * s.depth) % fileCount
+	if s.files[i] == nil {
+		f, err := s.disk.OpenFile(filepath.Join(s.dir, strconv.FormatUint(i, 10)), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return fmt.Errorf("spill: %w", err)
+		}
+		s.files[i], s.w[i] = f, bufio.NewWriterSize(f, 32<<10)
+	}
 	s.buf = appendRecord(s.buf[:0], r)
 	s.sizes[i] += int64(len(s.buf))
 	s.count[i]++
@@ -138,6 +133,9 @@ func (s *Spill) Each(fold func([]eventstore.Record) error) error {
 		return fold(records)
 	}
 	for i, f := range s.files {
+		if f == nil {
+			continue
+		}
 		if size+s.sizes[i] > togetherBytes {
 			if err := hand(); err != nil {
 				return err
@@ -151,11 +149,11 @@ func (s *Spill) Each(fold func([]eventstore.Record) error) error {
 		}
 		var err error
 		if s.sizes[i] > togetherBytes && s.depth+1 < maxDepth {
-			err = s.deal(f, fold)
+			err = s.deal(f, s.sizes[i], fold)
 		} else {
 			size += s.sizes[i]
 			together = slices.Grow(together, s.count[i])
-			err = readRecords(f, func(r eventstore.Record) error {
+			err = readRecords(f, s.sizes[i], func(r eventstore.Record) error {
 				together = append(together, r)
 				return nil
 			})
@@ -173,17 +171,14 @@ func (s *Spill) Each(fold func([]eventstore.Record) error) error {
 }
 
 // deal deals one large file out to files of its own.
-func (s *Spill) deal(f disk.File, fold func([]eventstore.Record) error) error {
+func (s *Spill) deal(f disk.File, size int64, fold func([]eventstore.Record) error) error {
 	dir := f.Name() + ".d"
 	if err := s.disk.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("spill: %w", err)
 	}
-	deeper, err := newSpill(s.disk, dir, s.depth+1)
-	if err != nil {
-		return err
-	}
+	deeper := &Spill{disk: s.disk, dir: dir, depth: s.depth + 1}
 	defer deeper.Close()
-	if err := readRecords(f, deeper.Add); err != nil {
+	if err := readRecords(f, size, deeper.Add); err != nil {
 		return err
 	}
 	if err := deeper.Each(fold); err != nil {
@@ -192,8 +187,8 @@ func (s *Spill) deal(f disk.File, fold func([]eventstore.Record) error) error {
 	return s.disk.Remove(dir)
 }
 
-func readRecords(f disk.File, each func(eventstore.Record) error) error {
-	in := reader{Reader: bufio.NewReaderSize(f, 256<<10), names: map[string]string{}}
+func readRecords(f disk.File, size int64, each func(eventstore.Record) error) error {
+	in := reader{Reader: bufio.NewReaderSize(f, int(min(size, 256<<10))), names: map[string]string{}}
 	for {
 		r, err := in.record()
 		if errors.Is(err, io.EOF) {

@@ -15,10 +15,7 @@ import (
 // when a file is too large and is dealt out again.
 func TestSpill(t *testing.T) {
 	dir := t.TempDir()
-	s, err := New(disk.OS(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := New(disk.OS(), dir)
 	defer s.Close()
 	// Half of the bytes belong to one stream, which no dealing can part.
 	data := bytes.Repeat([]byte("x"), 64<<10)
@@ -38,7 +35,7 @@ func TestSpill(t *testing.T) {
 		want[stream]++
 	}
 	got, hands := map[string]int{}, 0
-	err = s.Each(func(records []eventstore.Record) error {
+	err := s.Each(func(records []eventstore.Record) error {
 		hands++
 		here := map[string]bool{}
 		for _, r := range records {
@@ -70,10 +67,7 @@ func TestSpill(t *testing.T) {
 }
 
 func TestSpillThatWasCut(t *testing.T) {
-	s, err := newSpill(disk.OS(), t.TempDir(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := New(disk.OS(), t.TempDir())
 	defer s.Close()
 	if err := s.Add(eventstore.Record{Stream: "order-1", Event: eventstore.Event{Type: "T"}}); err != nil {
 		t.Fatal(err)
