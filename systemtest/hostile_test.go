@@ -311,9 +311,8 @@ func short(s string) string {
 // TestHostileRequests: each is refused with a 4xx, or cut off, within bounds of
 // time and memory, and none has an effect.
 func TestHostileRequests(t *testing.T) {
-	began := time.Now()
 	s := attacked(t, shortPatience)
-	before := s.goroutines()
+	before, began := s.goroutines(), time.Now()
 	list := hostiles()
 	var wait sync.WaitGroup
 	turns := make(chan struct{}, 4)

@@ -74,12 +74,14 @@ func TestOverload(t *testing.T) {
 		t.Errorf("%.0f/s were done, of the %.0f/s that can be", hot.rate(), capacity)
 	}
 	// Who is accepted waits a second for a turn at most, and then has it with
-	// 127 others.
-	bound := 3*time.Second + time.Duration(4*128/hot.rate()*float64(time.Second))
+	// 127 others; the rest is for a machine that is busy with something else.
+	bound := 5*time.Second + time.Duration(4*128/hot.rate()*float64(time.Second))
 	if got := hot.quantile(0.99); got > bound {
 		t.Errorf("p99 of what was accepted is %s, more than %s", got, bound)
 	}
-	if highest > baseline+400 {
+	// Caches of orders and views fill up meanwhile, and the heap is twice of what
+	// lives.
+	if highest > baseline+800 {
 		t.Errorf("%d MiB resident, %d before", highest, baseline)
 	}
 	if seen.goroutines > 3*connectionsAtMost+500 {
