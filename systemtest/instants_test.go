@@ -108,7 +108,7 @@ func (h *hunt) ready() {
 
 const (
 	// reachTimeout is far more than it takes to come to a step.
-	reachTimeout = time.Minute
+	reachTimeout = 3 * time.Minute
 	// huntClients write and read while docket comes to a step.
 	huntClients = 4
 )
