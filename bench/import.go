@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/docket-orders/docket/eventstore"
 	eventsqlite "github.com/docket-orders/docket/eventstore/sqlite"
@@ -84,30 +83,25 @@ func (e *env) importRetail(ctx context.Context) error {
 	return e.noteBytes("online-retail", retail.dir)
 }
 
-// noteBytes says what the bytes of log and views are.
+// noteBytes says what the bytes of log and views are; SQLite as it is built here
+// cannot tell how many pages a table has.
 func (e *env) noteBytes(set, dir string) error {
-	for _, file := range []struct {
-		path, columns, per string
-	}{
-		{"events.db", `SELECT 'per event: data ' || cast(avg(length(data)) AS INTEGER) || ', metadata ' || cast(avg(length(metadata)) AS INTEGER)
-			|| ', type ' || cast(avg(length(type)) AS INTEGER) || ', id 16, the rest is numbers' FROM events`, "events"},
-		{"views/orders-1.db", `SELECT 'per document: document ' || cast(avg(length(document)) AS INTEGER) || ', contribution to the counters ' || cast(avg(length(contribution)) AS INTEGER)
-			|| ', SKUs ' || cast(avg(length(skus)) AS INTEGER) FROM docs`, "docs"},
+	for _, file := range []struct{ path, rows, columns string }{
+		{"events.db", "events", `'data ' || cast(avg(length(data)) AS INTEGER) || ', metadata ' || cast(avg(length(metadata)) AS INTEGER)
+			|| ', type ' || cast(avg(length(type)) AS INTEGER) || ', id 16'`},
+		{"views/orders-1.db", "docs", `'document ' || cast(avg(length(document)) AS INTEGER)
+			|| ', what it adds to the counters ' || cast(avg(length(contribution)) AS INTEGER) || ', SKUs ' || cast(avg(length(skus)) AS INTEGER)`},
 	} {
 		b, err := openBare(filepath.Join(dir, file.path))
 		if err != nil {
 			return err
 		}
-		defer b.Close()
-		tables, err := b.texts(`SELECT name || ' ' || cast(round(sum(pgsize) / (SELECT 1.0 * count(*) FROM ` + file.per + `)) AS INTEGER) FROM dbstat GROUP BY name HAVING sum(pgsize) > 500000 ORDER BY sum(pgsize) DESC`)
-		if err != nil {
+		said, err := b.texts(`SELECT page_count * page_size / count(*) || ' bytes per row of ` + file.rows + `: ' || ` + file.columns + `
+			|| '; the rest is numbers, indexes and the unused ends of pages' FROM ` + file.rows + `, pragma_page_count, pragma_page_size`)
+		if err := errors.Join(err, b.Close()); err != nil {
 			return err
 		}
-		columns, err := b.texts(file.columns)
-		if err != nil {
-			return err
-		}
-		e.note("%s, %s, bytes per row of %s: %s; %s", set, file.path, file.per, strings.Join(tables, ", "), columns[0])
+		e.note("%s, %s: %s", set, file.path, said[0])
 	}
 	return nil
 }
