@@ -96,7 +96,7 @@ func (e *env) noteBytes(set, dir string) error {
 		if err != nil {
 			return err
 		}
-		said, err := b.texts(`SELECT page_count * page_size / count(*) || ' bytes per row of ` + file.rows + `: ' || ` + file.columns + `
+		said, err := b.texts(`SELECT (page_count * page_size / count(*)) || ' bytes per row of ` + file.rows + `: ' || ` + file.columns + `
 			|| '; the rest is numbers, indexes and the unused ends of pages' FROM ` + file.rows + `, pragma_page_count, pragma_page_size`)
 		if err := errors.Join(err, b.Close()); err != nil {
 			return err
