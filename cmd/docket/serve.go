@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"reflect"
 	"runtime/debug"
 	"syscall"
@@ -29,17 +28,8 @@ type serveCommand struct {
 	listening
 }
 
-// collectAt is when garbage is collected while serving: when the heap has grown
-// by so many percent. What lives in memory is small beside what is made and
-// dropped for each request, so collecting less often costs little memory. GOGC in
-// the environment goes before it.
-const collectAt = 400
-
 // Run serves until a signal comes.
 func (c *serveCommand) Run(p *program) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
-	}
 	listener, err := listen(c.Listen)
 	if err != nil {
 		return err
