@@ -27,7 +27,7 @@ bench-quick: ## the same, smaller, in five minutes
 	CGO_ENABLED=0 go run ./bench -quick -data "$(DATA)" -json bench.json $(if $(ONLY),-only $(ONLY))
 
 crash: ## POINTS (20000) crash points of the disk, each recovered and compared
-	DOCKET_CRASH_POINTS=$(or $(POINTS),20000) CGO_ENABLED=0 go test -count=1 -timeout 3h -run CrashPoints -v ./internal/crash
+	DOCKET_CRASH_POINTS=$(or $(POINTS),20000) CGO_ENABLED=0 go test -count=1 -timeout 3h -run 'CrashPoints|CampaignSees' -v ./internal/crash
 
 kills: ## kill -9 at random and at chosen instants, KILLS (2000) times
 	cd systemtest && DOCKET_KILLS=$(or $(KILLS),2000) CGO_ENABLED=0 go test -count=1 -timeout 3h -run Killed -v .
@@ -38,10 +38,13 @@ histories: ## HISTORIES (100000) histories of the log, and 200 over HTTP, checke
 soak: ## everything at once for SOAK (30m), then verified, reconciled and counted
 	cd systemtest && DOCKET_SOAK=$(or $(SOAK),30m) CGO_ENABLED=0 go test -count=1 -timeout 5h -run Soak -v .
 
+overload: ## three times the capacity for OVERLOAD (30) seconds
+	cd systemtest && DOCKET_OVERLOAD=$(or $(OVERLOAD),30) CGO_ENABLED=0 go test -count=1 -timeout 1h -run Overload -v .
+
 planted-bugs: ## which test catches each of the bugs in internal/plantedbugs
 	CGO_ENABLED=0 go run ./internal/plantedbugs
 
 fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	./internal/fuzz.sh $(or $(FUZZTIME),30s)
 
-.PHONY: help check quick build demo facts bench bench-quick crash kills histories soak planted-bugs fuzz
+.PHONY: help check quick build demo facts bench bench-quick crash kills histories soak overload planted-bugs fuzz
