@@ -42,7 +42,7 @@ type incarnation[D any] struct {
 	is   D
 	dir  string
 	name string // of its VFS
-	gate gate
+	gate *gate
 	// over is the moment from which nothing that it does counts. It is for those
 	// who know that it is over.
 	over atomic.Int64
@@ -57,19 +57,20 @@ type gate struct {
 
 var errKilled = fmt.Errorf("the process was killed: %w", sqlite3.IOERR)
 
-// begin holds the gate open for operations that change something.
+// begin holds the gate open for operations that change something. What is dead
+// may go on reading, since nobody hears what it says, and opening files, since
+// nobody looks at its folder any more; the driver keeps the memory of each
+// connection that could not be opened.
 func (g *gate) begin(op fileOp) error {
-	changes := op.changes()
-	if changes {
-		g.passing.RLock()
-	}
-	if !g.shut.Load() {
+	if !op.changes() {
 		return nil
 	}
-	if changes {
+	g.passing.RLock()
+	if g.shut.Load() && op.does != "open" {
 		g.passing.RUnlock()
+		return errKilled
 	}
-	return errKilled
+	return nil
 }
 
 func (g *gate) end(op fileOp) {
@@ -110,10 +111,9 @@ var silent = slog.New(slog.DiscardHandler)
 
 // start opens the files of the incarnation with the current number.
 func (w *world[D]) start(ctx context.Context) error {
-	i := &incarnation[D]{dir: w.folder(w.number), name: "killed-" + w.folder(w.number)}
-	i.gate.dead = make(chan struct{})
-	vfs.Register(i.name, newWatchedVFS(&i.gate))
-	is, err := w.open(ctx, i.dir, i.name, newWatchedFS(&i.gate))
+	i := &incarnation[D]{dir: w.folder(w.number), name: "killed-" + w.folder(w.number), gate: &gate{dead: make(chan struct{})}}
+	vfs.Register(i.name, newWatchedVFS(i.gate))
+	is, err := w.open(ctx, i.dir, i.name, newWatchedFS(i.gate))
 	if err != nil {
 		vfs.Unregister(i.name)
 		return fmt.Errorf("start after %d kills: %w", len(w.kills), err)
