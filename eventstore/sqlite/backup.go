@@ -73,8 +73,8 @@ func (o *CopyOptions) complete() {
 func (o *CopyOptions) store() Options { return Options{VFS: o.VFS, Disk: o.Disk, Now: o.Now} }
 
 // Backup copies the log of the folder dir into the folder to, which must be
-// empty or not there, as it is at one position; everything that was
-// acknowledged before the call is in it. A docket may be running on dir: its
+// empty or not there, and not inside dir, as it is at one position; everything
+// that was acknowledged before the call is in it. A docket may be running on dir: its
 // writer is not held up, though its WAL grows while the copy is made.
 //
 // When Backup returns without an error the copy was read back whole, found
@@ -83,6 +83,9 @@ func (o *CopyOptions) store() Options { return Options{VFS: o.VFS, Disk: o.Disk,
 // error nothing is left in to.
 func Backup(ctx context.Context, dir, to string, opt CopyOptions) (_ Manifest, err error) {
 	opt.complete()
+	if err := outside(opt.Disk, dir, to); err != nil {
+		return Manifest{}, err
+	}
 	made, err := emptyFolder(opt.Disk, to)
 	if err != nil {
 		return Manifest{}, err
@@ -153,6 +156,27 @@ func notABackup(d disk.FS, dir string) error {
 	return err
 }
 
+// outside refuses a folder within dir, where docket clears up what it takes for
+// its own.
+func outside(d disk.FS, dir, to string) error {
+	data, err := d.Stat(dir)
+	if err != nil {
+		return nil // reading the log says it better
+	}
+	at, err := filepath.Abs(to)
+	if err != nil {
+		return fmt.Errorf("find the folder of the backup: %w", err)
+	}
+	for ; ; at = filepath.Dir(at) {
+		if info, err := d.Stat(at); err == nil && os.SameFile(data, info) {
+			return fmt.Errorf("%s is inside %s: a backup wants a folder elsewhere, best on another disk", to, dir)
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
+}
+
 // emptyFolder makes the folder, or finds it empty.
 func emptyFolder(d disk.FS, dir string) (made bool, err error) {
 	entries, err := d.ReadDir(dir)
@@ -205,6 +229,14 @@ func copyLog(ctx context.Context, dir, to string, opt CopyOptions) error {
 		return damage(err, "measure the log")
 	}
 	target := filepath.Join(to, logName)
+	// SQLite fills an empty file, and would make one that everybody may read.
+	f, err := opt.Disk.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("make the file of the backup: %w", err)
+	}
 	watched := watchSize(opt, target, pages*size)
 	conn.SetInterrupt(ctx)
 	err = conn.Exec(`VACUUM INTO ` + sqlite3.Quote(fileURI(target, "")))
@@ -303,5 +335,5 @@ func writeManifest(d disk.FS, dir string, m Manifest) error {
 	if err := d.Rename(partial, filepath.Join(dir, manifestName)); err != nil {
 		return err
 	}
-	return cmp.Or(d.SyncDir(dir), d.SyncDir(filepath.Dir(filepath.Clean(dir))))
+	return cmp.Or(d.SyncDir(dir), syncAbove(d, dir))
 }

@@ -218,7 +218,7 @@ func TestBackupRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuse("a folder that is not empty", dir, full, "not empty")
-	refuse("the folder itself", dir, dir, "not empty")
+	refuse("the folder itself", dir, dir, "is inside")
 	refuse("a folder without a log", t.TempDir(), filepath.Join(t.TempDir(), "b"), "open")
 
 	damaged := copyFolder(t, dir)
@@ -389,5 +389,33 @@ func TestRestoreInterrupted(t *testing.T) {
 	t.Logf("%d steps left the old log, %d the new one", found[older], found[newer])
 	if found[older] < 10 || found[newer] < 5 {
 		t.Errorf("the steps were not all there: %v", found)
+	}
+}
+
+// TestBackupsAreKept: docket clears up in its own folder, so no backup is made
+// there; a backup is not restored over; and nobody else may read one.
+func TestBackupsAreKept(t *testing.T) {
+	dir, _ := closedLog(t, 10)
+	for _, to := range []string{"restore", "tmp/monday", "."} {
+		if _, err := Backup(t.Context(), dir, filepath.Join(dir, to), CopyOptions{}); err == nil || !strings.Contains(err.Error(), "is inside") {
+			t.Errorf("backup into %s of the folder: %v", to, err)
+		}
+	}
+	to := t.TempDir() // which others may read
+	m, err := Backup(t.Context(), dir, to, CopyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{logName, manifestName} {
+		if info, err := os.Stat(filepath.Join(to, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+	if _, err := Restore(t.Context(), to, to, CopyOptions{}); err == nil || !strings.Contains(err.Error(), "is a backup") {
+		t.Errorf("restore over a backup: %v", err)
+	}
+	r, err := Restore(t.Context(), to, filepath.Join(t.TempDir(), "fresh"), CopyOptions{})
+	if err != nil || r.Log.ID != m.Log {
+		t.Errorf("after all that: %+v, %v", r, err)
 	}
 }

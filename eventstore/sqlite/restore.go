@@ -68,6 +68,9 @@ func Restore(ctx context.Context, backup, dir string, opt CopyOptions) (_ Restor
 	if err != nil {
 		return Restored{}, err
 	}
+	if err := notABackup(opt.Disk, dir); err != nil {
+		return Restored{}, err
+	}
 	if err := opt.Disk.MkdirAll(dir, 0o700); err != nil {
 		return Restored{}, fmt.Errorf("restore: %w", err)
 	}
@@ -96,7 +99,7 @@ func Restore(ctx context.Context, backup, dir string, opt CopyOptions) (_ Restor
 		r.Aside, err = finishRestore(opt.Disk, dir, opt.Now())
 	}
 	if err == nil {
-		err = opt.Disk.SyncDir(filepath.Dir(filepath.Clean(dir)))
+		err = syncAbove(opt.Disk, dir)
 	}
 	if err != nil {
 		return Restored{}, fmt.Errorf("restore: %w", err)

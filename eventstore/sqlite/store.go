@@ -212,10 +212,16 @@ func makeFolder(d disk.FS, dir string) error {
 	if err := d.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := d.SyncDir(above); !errors.Is(err, fs.ErrPermission) {
+	return syncAbove(d, dir)
+}
+
+// syncAbove makes the name of a folder durable, where that can be done: nobody
+// can for the names in a folder that may not be opened.
+func syncAbove(d disk.FS, dir string) error {
+	if err := d.SyncDir(filepath.Dir(filepath.Clean(dir))); !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	return nil // nobody can make the names in a folder durable that may not be opened
+	return nil
 }
 
 // OpenReadOnly opens the log beside a process that may be writing to it, to
