@@ -739,3 +739,61 @@ func TestAStreamBeginsAlone(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingIsToldOfAStreamThatBegins: neither a refusal nor an answer without
+// events goes by a revision that an order placed anew may not have.
+func TestNothingIsToldOfAStreamThatBegins(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, w *world) {
+		o := w.orders()
+		must(t, o, "1", place(), key("place"))
+		must(t, o, "1", tags("x"), key("x"))
+		if _, err := w.store.Delete(ctx(), "acme.order-1", eventstore.At(1)); err != nil {
+			t.Fatal(err)
+		}
+		o = w.orders()
+		answers := o.inOneGroup(t, "1", 3, func(i int) (Result, error) {
+			req := key(fmt.Sprint(i))
+			if i == 2 {
+				req.IfMatch = new(eventstore.At(2))
+			}
+			return o.Handle(ctx(), "1", []order.Command{place(), tags(place().Tags...), tags("z")}[i], req)
+		})
+		for i, want := range []eventstore.Revision{2, 2, 3} {
+			if a := answers[i]; a.err != nil || a.r.Revision != want {
+				t.Errorf("command %d: %+v, %v; want revision %d", i, a.r, a.err, want)
+			}
+		}
+	})
+}
+
+// TestABreakOnAGuessIsForgotten: what a command does on the state that an order
+// was taken to have counts for nothing when it is decided again.
+func TestABreakOnAGuessIsForgotten(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, w *world) {
+		must(t, w.orders(), "1", place(), key("place"))
+		o := w.orders()
+		out, err := o.loop.handle(ctx(), o.stream("1"), "odd", key("odd"), func(s order.State, _ time.Time) ([]order.Event, error) {
+			if s.Status == "" {
+				panic("no such order")
+			}
+			return []order.Event{order.TagsSet{Tags: []string{"odd"}}}, nil
+		})
+		if err != nil || out.revision != 1 || len(w.records("1")) != 2 {
+			t.Errorf("revision %d, %v", out.revision, err)
+		}
+	})
+}
+
+// TestNothingIsRecordedBeforeItsDecision, also when the clock is set back
+// between the two.
+func TestNothingIsRecordedBeforeItsDecision(t *testing.T) {
+	w := onSQLite(t)
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	o := w.orders(func(o *Options) {
+		o.Clock = func() time.Time { now = now.Add(-time.Second); return now }
+	})
+	r := must(t, o, "1", place(), key("place"))
+	if recorded := r.Events[0].Meta.RecordedAt; recorded.Before(r.State.PlacedAt) {
+		t.Errorf("placed at %v, recorded at %v", r.State.PlacedAt, recorded)
+	}
+}

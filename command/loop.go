@@ -238,6 +238,9 @@ func (l *loop[S, C, E]) decideAll(ctx context.Context, stream string, a aggregat
 	for i, c := range group {
 		if prior, ok := a.commands.find(c.req.CommandID); ok {
 			c.out, c.err = l.firstAnswer(ctx, stream, a, prior, c.req, !c.wrote)
+			if c.err != nil && c.wrote && !errors.Is(c.err, ErrKeyReused) {
+				c.fail(fmt.Errorf("%w: %w", eventstore.ErrOutcomeUnknown, c.err)) // it was written
+			}
 			c.over = true
 			continue
 		}
@@ -250,12 +253,15 @@ func (l *loop[S, C, E]) decideAll(ctx context.Context, stream string, a aggregat
 			continue
 		}
 		more := eventstore.AppendSize(c.events(nil))
-		// The first events of a stream stand alone: where one that was deleted
-		// goes on, only the store knows.
-		if len(writers) > 0 && (size+more > eventstore.MaxAppendSize || a.revision < 0) {
+		if len(writers) > 0 && size+more > eventstore.MaxAppendSize {
 			return writers, append(later, group[i:]...)
 		}
 		writers, size = append(writers, c), size+more
+		if a.revision < 0 {
+			// The first events of a stream stand alone: where one that was deleted
+			// goes on, only the store knows.
+			return writers, append(later, group[i+1:]...)
+		}
 		at.state, at.revision = c.out.state, c.out.revision
 		at.recordedAt = c.out.facts[len(c.out.facts)-1].meta.RecordedAt
 	}
@@ -265,6 +271,7 @@ func (l *loop[S, C, E]) decideAll(ctx context.Context, stream string, a aggregat
 // consider decides and prepares the events as they would be recorded. A panic is
 // for the command's own caller; the others of its group are no part of it.
 func (l *loop[S, C, E]) consider(stream string, c *pending[S, E], a aggregate[S]) {
+	c.panicked = "" // on another state
 	defer func() {
 		if p := recover(); p != nil {
 			c.panicked, c.err = fmt.Sprintf("%v\n\n%s", p, debug.Stack()), errUnsettled
@@ -355,9 +362,11 @@ func (l *loop[S, C, E]) appendOnce(ctx context.Context, stream string, a aggrega
 	if err := l.clock.ready(ctx, l.lastRecordedAt); err != nil {
 		return eventstore.Appended{}, err
 	}
-	at := new(time.Time)
+	// What was decided at a time is not recorded before it, whatever the clock does.
+	at, last := new(time.Time), writers[len(writers)-1].out.facts
+	floor := last[len(last)-1].meta.RecordedAt
 	appended, err := sequencer.AppendStamped(ctx, stream, expected, events, func(events []eventstore.Event) {
-		*at = l.clock.advance(a.recordedAt)
+		*at = l.clock.advance(floor)
 		for _, e := range events {
 			codec.StampMeta(e.Metadata, *at)
 		}
