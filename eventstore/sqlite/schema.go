@@ -52,6 +52,9 @@ CREATE TABLE truncations (
 
 const (
 	busyTimeout = 30 * time.Second
+	// readersPatience is how long a start and a stop wait for a process beside
+	// us to end its read, a backup for example, before the WAL is left as it is.
+	readersPatience = time.Second
 	// checkpointPages is the length of the WAL at which SQLite copies it back
 	// into the main file: 32 MiB, so that a page changed often is copied once.
 	checkpointPages = 4096

@@ -34,11 +34,14 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -170,7 +173,7 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 	if err := s.checkHead(); err != nil {
 		return nil, err
 	}
-	if err := emptyWAL(conn); err != nil {
+	if err := s.emptyWAL(conn, true); err != nil {
 		s.writer.fail(nil, fmt.Errorf("copy the WAL into the log: %w", err))
 	}
 	if s.snapshots, err = openSnapshots(dir, s.opt, s.identity.Load().log); err != nil {
@@ -185,13 +188,39 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 
 // emptyWAL begins a new WAL. The old one may end with what a sync failed to
 // write: the operating system shows it, and no later sync writes it, so that
-// nothing acknowledged may stand behind it.
-func emptyWAL(conn *sqlite3.Conn) error {
-	_, _, err := conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
-	if errors.Is(err, sqlite3.BUSY) {
-		return nil // a process beside us reads: the WAL stays
+// nothing acknowledged may stand behind it. Where a process beside us reads, the
+// WAL stays; if settle, it is written again as it is.
+func (s *Store) emptyWAL(conn *sqlite3.Conn, settle bool) error {
+	err := conn.BusyTimeout(readersPatience)
+	if err == nil {
+		_, _, err = conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
 	}
-	return err
+	if errors.Is(err, sqlite3.BUSY) {
+		if err = nil; settle {
+			err = rewrite(s.opt.Disk, s.path()+"-wal")
+		}
+	}
+	return errors.Join(err, conn.BusyTimeout(busyTimeout))
+}
+
+// rewrite puts the bytes of a file in their places once more, and syncs it.
+func rewrite(d disk.FS, path string) error {
+	f, err := d.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	buf, n := make([]byte, 1<<20), 0
+	for at := int64(0); err == nil; at += int64(n) {
+		var ended error
+		if n, ended = f.ReadAt(buf, at); n > 0 {
+			_, err = f.WriteAt(buf[:n], at)
+		}
+		err = cmp.Or(err, ended)
+	}
+	if errors.Is(err, io.EOF) {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // makeFolder makes the folder of a log that is not there yet, and those above it
@@ -406,7 +435,7 @@ func (s *Store) release() error {
 	errs := []error{s.readers.close()}
 	if s.writer != nil {
 		if s.poison.Load() == nil {
-			if err := emptyWAL(s.writer.conn); err != nil {
+			if err := s.emptyWAL(s.writer.conn, false); err != nil {
 				errs = append(errs, fmt.Errorf("checkpoint: %w", err))
 			}
 		}

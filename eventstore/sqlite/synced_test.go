@@ -1,11 +1,13 @@
 package sqlite
 
 import (
+	"os"
 	"path"
 	"testing"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/internal/disk/disktest"
+	"github.com/ncruces/go-sqlite3"
 )
 
 // TestAcknowledgedIsSynced looks at what reaches the disk, in which order: when
@@ -84,5 +86,61 @@ func wantSynced(t *testing.T, ops []disktest.Op) {
 	}
 	if acknowledged != syncedAppends || heads <= syncedAppends {
 		t.Errorf("%d of %d appends, %d writes of the head file are on record", acknowledged, syncedAppends, heads)
+	}
+}
+
+// TestAWALThatStaysIsWrittenAgain: while somebody reads, the WAL cannot be begun
+// anew; then all of it is written once more and synced before the log is open,
+// since a sync that failed earlier is not repeated by the operating system.
+func TestAWALThatStaysIsWrittenAgain(t *testing.T) {
+	d := disktest.New(t.TempDir())
+	defer d.Close()
+	if err := d.Record(); err != nil {
+		t.Fatal(err)
+	}
+	opt := Options{VFS: d.VFS(), Disk: d.FS()}
+	s, err := Open(t.Context(), d.Root(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := openConn(s.path(), d.VFS(), sqlite3.OPEN_READONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := reader.Exec(`BEGIN; SELECT * FROM events`); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // more than is written at once
+		mustAppend(t, s, "order-1", eventstore.Any, testEvent(1<<19))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.Stop()
+	info, err := os.Stat(s.path() + "-wal")
+	if err != nil || info.Size() == 0 {
+		t.Fatalf("the reader did not keep the WAL: %v, %v", info, err)
+	}
+	if err := d.Record(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(t.Context(), d.Root(), opt); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	written, synced := int64(0), false
+	for _, op := range d.Stop().Ops {
+		if op.Path == "events.db-wal" {
+			switch op.Kind {
+			case disktest.Write:
+				written += int64(len(op.Data))
+			case disktest.Sync:
+				synced = written == info.Size()
+			}
+		}
+	}
+	if !synced || s.Refusal() != nil {
+		t.Errorf("%d of %d bytes written again, synced: %v; %v", written, info.Size(), synced, s.Refusal())
 	}
 }
