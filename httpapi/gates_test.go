@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,7 +50,7 @@ func TestGate(t *testing.T) {
 		}
 		return reason
 	}
-	if enter(0) != "" || enter(0) != "" {
+	if first, second := enter(0), enter(0); first != "" || second != "" {
 		t.Fatal("there are two turns")
 	}
 	third := make(chan string)
@@ -67,7 +68,7 @@ func TestGate(t *testing.T) {
 
 	// Who waits too long, or hangs up, is gone.
 	g = standing(1, 5, 1, time.Millisecond, 0)
-	if enter(0) != "" || enter(0) != "queue-time" {
+	if first, second := enter(0), enter(0); first != "" || second != "queue-time" {
 		t.Error("nobody was asked to wait")
 	}
 	g = standing(1, 5, 1, time.Hour, 0)
@@ -78,8 +79,8 @@ func TestGate(t *testing.T) {
 		t.Errorf("hung up: %q %v", reason, err)
 	}
 	g.leave(0)
-	if g.taken.Load() != 0 || g.byCaller[0].Load() != 0 || len(g.inside) != 0 {
-		t.Errorf("left behind: %d taken, %d by the caller, %d inside", g.taken.Load(), g.byCaller[0].Load(), len(g.inside))
+	if g.taken.Load() != 0 || g.byCaller[0].taken != 0 || g.running != 0 {
+		t.Errorf("left behind: %d taken, %d by the caller, %d inside", g.taken.Load(), g.byCaller[0].taken, g.running)
 	}
 }
 
@@ -105,6 +106,41 @@ func TestGateIsShared(t *testing.T) {
 		if got, _ := g.enter(context.Background(), 0); got != want {
 			t.Errorf("request %d of the only caller: %q, want %q", i, got, want)
 		}
+	}
+}
+
+// TestTurnsGoRound: a caller with many requests in the queue does not make
+// another one wait for them.
+func TestTurnsGoRound(t *testing.T) {
+	t.Parallel()
+	g := standing(1, 100, 3, time.Hour, 50)
+	if reason, _ := g.enter(context.Background(), 1); reason != "" {
+		t.Fatal(reason)
+	}
+	turns := make(chan int, 100)
+	wait := func(caller, n int) {
+		for range n {
+			before := g.taken.Load()
+			go func() {
+				if reason, err := g.enter(context.Background(), caller); reason == "" && err == nil {
+					turns <- caller
+				}
+			}()
+			until(t, "it waits", func() bool { return g.taken.Load() == before+1 })
+		}
+	}
+	wait(1, 40)
+	wait(2, 2)
+	at := 1 // who has the turn
+	var got []int
+	for range 42 {
+		g.leave(at)
+		at = <-turns
+		got = append(got, at)
+	}
+	g.leave(at)
+	if slices.Index(got, 2) > 1 || slices.Index(got[2:], 2) > 1 || g.running != 0 || g.taken.Load() != 0 {
+		t.Errorf("turns of %v; %d have one, %d places are taken", got, g.running, g.taken.Load())
 	}
 }
 
