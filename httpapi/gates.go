@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,8 +57,8 @@ func newGates(l Limits, callers int) *gates {
 			share = max(1, share*int64(l.CallerPercent)/100)
 		}
 		g.of[c] = &gate{
-			class: c, inside: make(chan struct{}, inside), places: int64(inside + queue), patience: l.QueueTime,
-			share: share, byCaller: make([]atomic.Int64, callers),
+			class: c, inside: inside, places: int64(inside + queue), patience: l.QueueTime,
+			share: share, byCaller: make([]line, callers),
 		}
 	}
 	return g
@@ -115,53 +117,92 @@ func overloaded(what string) *Problem {
 // later spreads those who were turned away over some seconds.
 func later() int { return 1 + rand.IntN(3) }
 
-// gate is the turns of one class.
+// gate is the turns of one class. Callers who wait get them in rotation, so that
+// one who asks for much waits for itself.
 type gate struct {
 	class    class
-	inside   chan struct{} // holds a value per request that has its turn
-	places   int64         // inside and in the queue
-	taken    atomic.Int64  // of the places
+	inside   int   // requests that may have their turn
+	places   int64 // inside and in the queue
 	patience time.Duration
 	share    int64 // of the places, for one caller
-	byCaller []atomic.Int64
+
+	mu       sync.Mutex
+	running  int          // requests that have their turn; less than inside only while nobody waits
+	taken    atomic.Int64 // of the places
+	byCaller []line
+	last     int // caller that was called out of the queue
+}
+
+// line is one caller's part of a gate.
+type line struct {
+	taken   int64           // of the places
+	waiting []chan struct{} // closed when it is their turn
 }
 
 // enter returns "" when the request has its turn, or what there is too much of.
 func (g *gate) enter(ctx context.Context, caller int) (reason string, err error) {
+	g.mu.Lock()
 	mine := &g.byCaller[caller]
 	switch {
-	case mine.Add(1) > g.share && g.share < g.places:
-		mine.Add(-1)
-		return "caller", nil
-	case g.taken.Add(1) > g.places:
-		g.taken.Add(-1)
-		mine.Add(-1)
-		return "queue", nil
+	case mine.taken == g.share && g.share < g.places:
+		reason = "caller"
+	case g.taken.Load() == g.places:
+		reason = "queue"
 	}
-	select {
-	case g.inside <- struct{}{}:
+	if reason != "" {
+		g.mu.Unlock()
+		return reason, nil
+	}
+	mine.taken++
+	g.taken.Add(1)
+	if g.running < g.inside {
+		g.running++
+		g.mu.Unlock()
 		return "", nil
-	default:
 	}
+	called := make(chan struct{})
+	mine.waiting = append(mine.waiting, called)
+	g.mu.Unlock()
+
 	enough := time.NewTimer(g.patience)
 	defer enough.Stop()
 	select {
-	case g.inside <- struct{}{}:
+	case <-called:
 		return "", nil
 	case <-enough.C:
 		reason = "queue-time"
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(mine.waiting, called)
+	if i < 0 {
+		return "", nil // called in the last moment
+	}
+	mine.waiting = slices.Delete(mine.waiting, i, i+1)
+	mine.taken--
 	g.taken.Add(-1)
-	mine.Add(-1)
 	return reason, err
 }
 
+// leave gives the turn to the next caller who waits.
 func (g *gate) leave(caller int) {
-	<-g.inside
-	g.taken.Add(-1)
-	g.byCaller[caller].Add(-1)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.byCaller[caller].taken--
+	if g.taken.Add(-1) >= int64(g.running) { // somebody waits
+		for i := range g.byCaller {
+			at := (g.last + 1 + i) % len(g.byCaller)
+			if next := &g.byCaller[at]; len(next.waiting) > 0 {
+				close(next.waiting[0])
+				next.waiting = slices.Delete(next.waiting, 0, 1)
+				g.last = at
+				return
+			}
+		}
+	}
+	g.running--
 }
 
 // Describe implements prometheus.Collector.
@@ -177,7 +218,9 @@ func (g *gates) Collect(out chan<- prometheus.Metric) {
 	g.shed.Collect(out)
 	for _, gate := range g.of {
 		if gate != nil {
-			inside, name := len(gate.inside), classNames[gate.class]
+			gate.mu.Lock()
+			inside, name := gate.running, classNames[gate.class]
+			gate.mu.Unlock()
 			out <- prometheus.MustNewConstMetric(turnsTaken, prometheus.GaugeValue, float64(inside), name)
 			out <- prometheus.MustNewConstMetric(turnsWaited, prometheus.GaugeValue, float64(max(0, gate.taken.Load()-int64(inside))), name)
 		}
