@@ -84,7 +84,7 @@ func (e *env) olist(ctx context.Context) (string, error) {
 	if e.imported.dir != "" {
 		return e.imported.dir, nil
 	}
-	got, err := e.importSet(ctx, "olist")
+	got, err := e.importSet(ctx, "olist", "--dir", e.data)
 	if err != nil {
 		return "", err
 	}
@@ -92,14 +92,15 @@ func (e *env) olist(ctx context.Context) (string, error) {
 	return got.dir, nil
 }
 
-// importSet lets the program import a public data set into a new folder.
-func (e *env) importSet(ctx context.Context, set string) (imported, error) {
+// importSet lets the program import a public data set into a new folder; from is
+// the flag that says where it is.
+func (e *env) importSet(ctx context.Context, set string, from ...string) (imported, error) {
 	program, err := e.docket(ctx)
 	if err != nil {
 		return imported{}, err
 	}
 	got := imported{dir: filepath.Join(e.folder(set), "data")}
-	cmd := exec.CommandContext(ctx, program, "import", set, "--dir", e.data, "--data", got.dir)
+	cmd := exec.CommandContext(ctx, program, append([]string{"import", set, "--data", got.dir}, from...)...)
 	if got.seconds, got.peakMB, err = e.runProgram(cmd); err != nil {
 		return imported{}, fmt.Errorf("docket import %s: %w", set, err)
 	}

@@ -69,7 +69,7 @@ func askImport(ctx context.Context, e *env) error {
 
 // importRetail imports the other set: few events of many lines.
 func (e *env) importRetail(ctx context.Context) error {
-	retail, err := e.importSet(ctx, "online-retail")
+	retail, err := e.importSet(ctx, "online-retail", "--file", filepath.Join(e.data, "uci_online_retail.csv.gz"))
 	if err != nil {
 		return err
 	}
