@@ -63,6 +63,7 @@ func readBody(w http.ResponseWriter, r *http.Request, mediaType string, limit in
 	}
 	if !empty {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		exchangeOf(r.Context()).unread = false
 	}
 	return data, nil
 }

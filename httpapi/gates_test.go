@@ -402,3 +402,22 @@ func BenchmarkGate(b *testing.B) {
 		}
 	})
 }
+
+// TestABodyNobodyWantsHoldsNoConnection: who is turned away before the body is
+// read is answered although the body never comes, and the connection is closed.
+func TestABodyNobodyWantsHoldsNoConnection(t *testing.T) {
+	t.Parallel()
+	limits := Limits{BodyTime: 20 * time.Second}
+	_, s := gatedRig(t, limits, func(o *Options) { o.Keys = testKeys(t) })
+	conn, err := net.Dial("tcp", serveLimited(t, s, limits))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	began := time.Now()
+	fmt.Fprintf(conn, "POST /v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
+	text, err := io.ReadAll(conn)
+	if took := time.Since(began); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 401 ") || took > 10*time.Second {
+		t.Errorf("after %v: %.40q, %v", took, text, err)
+	}
+}

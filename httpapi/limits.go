@@ -72,9 +72,14 @@ func (l Limits) Validate() error {
 		if v.Field(i).Int() < 0 {
 			return fmt.Errorf("%s: %v is below nothing", LimitName(v.Type().Field(i).Name), v.Field(i))
 		}
+		if v.Field(i).Kind() == reflect.Int && v.Field(i).Int() > mostOf {
+			return fmt.Errorf("%s: %v is more than %d", LimitName(v.Type().Field(i).Name), v.Field(i), mostOf)
+		}
 	}
 	l = l.OrDefaults()
 	switch {
+	case l.AdoptionWorkers > 1024:
+		return fmt.Errorf("adoption-workers: %d is more than 1024", l.AdoptionWorkers)
 	case l.CallerPercent > 100:
 		return fmt.Errorf("caller-percent: %d is more than all", l.CallerPercent)
 	case l.AnswerTime <= l.ReadTime || l.AnswerTime <= l.CommandTime+l.BodyTime:
@@ -88,6 +93,9 @@ func (l Limits) Validate() error {
 	}
 	return nil
 }
+
+// mostOf bounds what is counted, so that sums and shares of it can be computed.
+const mostOf = 1 << 30
 
 // parseLimit is the default of a limit.
 func parseLimit(f reflect.StructField) int64 {

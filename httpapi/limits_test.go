@@ -49,13 +49,15 @@ func TestLimitsOfNothingAreTheDefaults(t *testing.T) {
 func TestLimitsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	for want, l := range map[string]Limits{
-		"queue: -1":      {Queue: -1},
-		"body-time: -1s": {BodyTime: -time.Second},
-		"caller-percent": {CallerPercent: 101},
-		"answer-time":    {CommandTime: 100 * time.Second},
-		"read-time":      {WaitTime: time.Minute},
-		"held-bytes":     {HeldBytes: 1000},
-		"adoption-bytes": {AdoptionBytes: 1000},
+		"queue: -1":        {Queue: -1},
+		"body-time: -1s":   {BodyTime: -time.Second},
+		"caller-percent":   {CallerPercent: 101},
+		"queue":            {Queue: 1 << 62},
+		"adoption-workers": {AdoptionWorkers: 1 << 20},
+		"answer-time":      {CommandTime: 100 * time.Second},
+		"read-time":        {WaitTime: time.Minute},
+		"held-bytes":       {HeldBytes: 1000},
+		"adoption-bytes":   {AdoptionBytes: 1000},
 	} {
 		if err := l.Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

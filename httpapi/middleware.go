@@ -30,6 +30,7 @@ type exchange struct {
 	gate    *gate // where the request has its turn; nil: nowhere
 	streams bool  // the turn ends with the answer, not with its begin
 	number  int   // of the caller there
+	unread  bool  // the body did not arrive whole, or nobody asked for it
 	bytes   int64 // of the body and the answer, as far as they were counted
 	held    int64 // of them, taken from what all requests share
 }
@@ -49,12 +50,20 @@ type answer struct {
 	bytes    int64
 }
 
+// unwantedTime is how long the rest of a body may take that nobody wants, so that
+// whoever was turned away holds no connection by it.
+const unwantedTime = 500 * time.Millisecond
+
 // WriteHeader ends the request's turn: what is left to do is to write.
 func (a *answer) WriteHeader(status int) {
 	if a.status == 0 {
 		a.status = status
 		if !a.exchange.streams {
 			a.exchange.leave()
+			if a.exchange.unread {
+				// net/http waits for it before it sends the answer.
+				_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Now().Add(unwantedTime))
+			}
 		}
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -83,7 +92,7 @@ func (s *server) observed(next http.Handler) http.Handler {
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e))
 		a := &answer{ResponseWriter: w, exchange: e}
 		if r.ContentLength != 0 {
-			// Whatever becomes of the request, net/http waits for its body.
+			e.unread = true
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.o.Limits.BodyTime))
 		}
 		a.Header().Set("Trace-Id", e.traceID)
