@@ -1,9 +1,11 @@
 // Command postgres is what a team would otherwise write: docket's write side and
-// HTTP handler over one table of events in PostgreSQL, without views. The
+// HTTP handler over one table of events in PostgreSQL, without views. With a
+// folder in the place of the database it is the same over docket's log. The
 // benchmark starts it beside docket; it is a module of its own so that the
 // client of PostgreSQL stays out of docket's go.mod.
 //
 //	go run . -database URL -order lock|snapshot
+//	go run . -data DIR
 //
 // store.go is the table. Only what commands need is there: reads of one stream
 // and appends.
@@ -22,6 +24,8 @@ import (
 
 	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/httpapi"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
@@ -38,9 +42,10 @@ func main() {
 
 func run(ctx context.Context) error {
 	database := flag.String("database", "", "URL of an empty database")
+	data := flag.String("data", "", "empty folder for docket's log, instead of a database")
 	order := flag.String("order", "lock", "what keeps the global order from skipping: lock or snapshot")
 	flag.Parse()
-	store, err := open(ctx, *database, *order)
+	store, err := either(ctx, *data, *database, *order)
 	if err != nil {
 		return err
 	}
@@ -71,4 +76,17 @@ func run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// closer is a store that somebody has to close.
+type closer interface {
+	eventstore.Store
+	Close() error
+}
+
+func either(ctx context.Context, data, database, order string) (closer, error) {
+	if data != "" {
+		return sqlite.Open(ctx, data, sqlite.Options{})
+	}
+	return open(ctx, database, order)
 }
