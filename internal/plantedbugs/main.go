@@ -63,6 +63,9 @@ func run(ctx context.Context, only []string) (ok bool, err error) {
 		}
 		planted = append(planted, plantedBug{b, p})
 	}
+	if len(planted) == 0 {
+		return false, fmt.Errorf("no patch has %s in its name; they are in internal/plantedbugs/bugs", strings.Join(only, " or "))
+	}
 	fmt.Printf("%d bugs; first the same tests without them\n", len(planted))
 	healthy, err := withoutBugs(ctx, root, planted)
 	if err != nil {
