@@ -22,13 +22,13 @@ import (
 // until waits for a condition.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	look, enough := time.NewTicker(time.Millisecond), time.After(20*time.Second)
+	look, enough := time.NewTicker(time.Millisecond), time.After(time.Minute)
 	defer look.Stop()
 	for !holds() {
 		select {
 		case <-look.C:
 		case <-enough:
-			t.Fatalf("%s: not within 20 s", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
 	}
 }
@@ -286,19 +286,20 @@ func TestSlowReadersTakeNoTurn(t *testing.T) {
 		r.post("/v1/orders", `{"currency":"EUR","lines":[`+strings.Repeat(line+",", 399)+line+`]}`).is(201)
 	}
 	r.caughtUp()
-	address := serveLimited(t, s, Limits{AnswerTime: 3 * time.Second})
-	for range 4 {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_ = conn.(*net.TCPConn).SetReadBuffer(4096)
-		fmt.Fprintf(conn, "GET /v1/orders?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	address := serveLimited(t, s, Limits{AnswerTime: 8 * time.Second})
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
 	}
-	until(t, "four answers are held", func() bool { return s.gates.held.taken.Load() > 16<<20 })
-	r.get("/v1/orders?limit=1").is(200)
-	until(t, "they are given up", func() bool { return s.gates.held.taken.Load() == 0 })
+	defer conn.Close()
+	_ = conn.(*net.TCPConn).SetReadBuffer(4096)
+	fmt.Fprintf(conn, "GET /v1/orders?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	until(t, "the answer is held", func() bool { return s.gates.held.taken.Load() > 4<<20 })
+	r.get("/v1/orders?limit=1").is(200) // there is one turn only
+	if s.gates.held.taken.Load() == 0 {
+		t.Error("the answer was taken before another was given: nothing was seen")
+	}
+	until(t, "it is given up", func() bool { return s.gates.held.taken.Load() == 0 })
 }
 
 // TestHeldBytesAreBounded: large bodies and answers share what memory there is.
