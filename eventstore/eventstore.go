@@ -32,12 +32,14 @@ type Store interface {
 	//     expected is StreamExists;
 	//   - ErrTooLarge when the events exceed MaxAppendSize;
 	//   - ErrOverloaded when the queue is full: nothing was written;
+	//   - ErrUnavailable when the store could not be reached: nothing was
+	//     written;
 	//   - ErrOutcomeUnknown when the events may or may not have been written:
 	//     append again with the same event ids and the same expectation.
 	//
 	// An append that repeats events already in the stream (same ids, same
 	// order, same explicit expectation) writes nothing and returns the first
-	// outcome with Repeated set. With Any or StreamExists a repeat is
+	// outcome, with Repeated set by a store that can tell. With Any or StreamExists a repeat is
 	// recognised only for a while (best effort). With an exact expectation
 	// equal to the current revision ids are not compared.
 	Append(ctx context.Context, stream string, expected Expected, events []Event) (Appended, error)
@@ -242,7 +244,10 @@ type Appended struct {
 	Revision Revision // of the last event given
 	// Position of that event; Start when it is no longer readable.
 	Position Position
-	Repeated bool // the events were already there; nothing was written
+	// Repeated: the events were already there, nothing was written. EventStoreDB
+	// does not say so, and its adapter never sets it: who appends there gives
+	// events of other content other ids.
+	Repeated bool
 }
 
 // Filter selects records of a log read by prefixes of their stream name; the
@@ -320,6 +325,8 @@ var (
 	ErrCorrupt = errors.New("stored data is damaged")
 	// ErrOverloaded: nothing was written, try later.
 	ErrOverloaded = errors.New("store is overloaded")
+	// ErrUnavailable: the store does not answer; nothing was written.
+	ErrUnavailable = errors.New("store does not answer")
 	// ErrTooLarge: the append exceeds MaxAppendSize.
 	ErrTooLarge = errors.New("append is larger than 1 MiB")
 	// ErrReadOnly: the store refuses writes until an operator has acted; the

@@ -15,3 +15,20 @@ func RefusalOf(s Store) error {
 	}
 	return nil
 }
+
+// Remote is a Store that lies behind a network, and knows whether it answers.
+type Remote interface {
+	Store
+	// Unreachable is why the store does not answer at the moment, in one line;
+	// nil while it does. It matches ErrUnavailable, never blocks, and is at most
+	// a few seconds old.
+	Unreachable() error
+}
+
+// UnreachableOf is what a Remote says of itself, and nil of any other store.
+func UnreachableOf(s Store) error {
+	if r, ok := s.(Remote); ok {
+		return r.Unreachable()
+	}
+	return nil
+}

@@ -27,8 +27,14 @@ import (
 // empty one or one in use by others, after Close the same one again.
 type Open func(t *testing.T, dir string) eventstore.Store
 
+// Trait is a freedom of the port that a store makes use of.
+type Trait uint8
+
+// RepeatsUntold: Appended.Repeated is never set.
+const RepeatsUntold Trait = iota
+
 // Run runs the whole suite.
-func Run(t *testing.T, open Open) {
+func Run(t *testing.T, open Open, traits ...Trait) {
 	for _, c := range []struct {
 		name string
 		run  func(*testing.T, *env)
@@ -65,7 +71,7 @@ func Run(t *testing.T, open Open) {
 			dir := t.TempDir()
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			t.Cleanup(cancel)
-			e := &env{ctx: ctx, unique: uuid.NewString()[:8]}
+			e := &env{ctx: ctx, unique: uuid.NewString()[:8], untold: slices.Contains(traits, RepeatsUntold)}
 			e.open = func() { e.store = open(t, dir) }
 			e.open()
 			t.Cleanup(func() { e.store.Close() })
@@ -81,10 +87,14 @@ const patience = time.Minute
 type env struct {
 	ctx    context.Context
 	unique string
+	untold bool // RepeatsUntold
 	// open puts a newly opened store into store.
 	open  func()
 	store eventstore.Store
 }
+
+// repeated is what Appended.Repeated must be where the port says so.
+func (e *env) repeated(told bool) bool { return told && !e.untold }
 
 // stream makes a name that nobody else uses.
 func (e *env) stream(name string) string { return e.unique + "." + name }
