@@ -28,10 +28,14 @@ func OrderIDFor(caller, key string) string {
 	return shortText(joined("order", caller, key))
 }
 
-// eventID is the identity of the index-th event of a command on a stream. The
-// stream is part of it: one key may be used on two orders.
-func eventID(stream string, command uuid.UUID, index int) uuid.UUID {
-	return uuid.NewSHA1(eventSpace, joined(stream, string(command[:]), strconv.Itoa(index)))
+// eventID is the identity of the index-th event that a decision on a command
+// made for a stream. The stream is part of it, since one key may be used on two
+// orders, and so is what was decided: a store takes an append of known ids for a
+// repeat and need not say so, and then what it holds must be what was given. Two
+// processes that decide on one command at once have different ids, and the
+// slower one meets a conflict.
+func eventID(stream string, command uuid.UUID, index int, data, metadata []byte) uuid.UUID {
+	return uuid.NewSHA1(eventSpace, joined(stream, string(command[:]), strconv.Itoa(index), string(data), string(metadata)))
 }
 
 // entityID makes ids for what a command creates (payments, holds ...), the same

@@ -305,9 +305,9 @@ func (l *loop[S, C, E]) facts(stream string, c *pending[S, E], a aggregate[S]) (
 			Actor: req.Actor, TraceParent: req.TraceParent,
 			Version: codec.Version(typ), RecordedAt: recordedAt,
 		}
-		facts[i] = fact[E]{event: e, meta: meta, revision: out.revision, stored: eventstore.Event{
-			ID: eventID(stream, req.CommandID, i), Type: typ, JSON: true, Data: data, Metadata: codec.EncodeMeta(meta),
-		}}
+		stored := eventstore.Event{Type: typ, JSON: true, Data: data, Metadata: codec.EncodeMeta(meta)}
+		stored.ID = eventID(stream, req.CommandID, i, stored.Data, stored.Metadata)
+		facts[i] = fact[E]{event: e, meta: meta, revision: out.revision, stored: stored}
 	}
 	out.facts = facts
 	return out, nil

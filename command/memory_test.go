@@ -18,7 +18,7 @@ func TestDerivedIDs(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
 		{id.String(), "cb92ab98-3a23-534c-9230-50d7c68885c8"},
 		{OrderIDFor("shop", "k"), "7hrem4cgd0xmd1zsdcgtkznqbw"},
-		{eventID("order-1", id, 0).String(), "ea402745-68cc-560e-9e55-0e9cbdd3ac13"},
+		{eventID("order-1", id, 0, []byte(`{"n":1}`), []byte(`{}`)).String(), "c5e63982-ebb3-5bd7-8fb2-6281c3b1d537"},
 		{entityID("order-1", id)("payment"), "kew44x9s4tx4h"},
 	} {
 		if c.got != c.want {
@@ -28,7 +28,8 @@ func TestDerivedIDs(t *testing.T) {
 	seen := map[string]bool{}
 	for _, u := range []uuid.UUID{
 		id, KeyID("shop", "", "k"), KeyID("shop", "k", ""), KeyID("sho", "p1", "k"), KeyID("shop", "1k", ""),
-		eventID("order-1", id, 0), eventID("order-1", id, 1), eventID("order-2", id, 0), eventID("order-1", uuid.Nil, 0),
+		eventID("order-1", id, 0, nil, nil), eventID("order-1", id, 1, nil, nil), eventID("order-2", id, 0, nil, nil), eventID("order-1", uuid.Nil, 0, nil, nil),
+		eventID("order-1", id, 0, []byte("ab"), nil), eventID("order-1", id, 0, []byte("a"), []byte("b")), eventID("order-1", id, 0, nil, []byte("ab")),
 	} {
 		if seen[u.String()] {
 			t.Errorf("%s twice", u)

@@ -53,6 +53,50 @@ func TestAnswerIsWhatWasRecorded(t *testing.T) {
 	})
 }
 
+// TestOneKeyInTwoProcesses: two processes decide on the same key at the same
+// revision. The slower one is told what the faster one did, or that the key was
+// used for something else; that an append was a repeat, the store need not say.
+func TestOneKeyInTwoProcesses(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, w *world) {
+		faster := w.orders()
+		for _, c := range []struct {
+			id, fingerprint string
+			cmd             order.Command
+			err             error
+		}{
+			{"same", key("k").Fingerprint, place(), nil},
+			{"other-body", "other", func() order.Place { p := place(); p.Lines = p.Lines[:1]; return p }(), ErrKeyReused},
+		} {
+			var first Result
+			between := sync.OnceFunc(func() { first = must(t, faster, c.id, place(), key("k")) })
+			slower := w.orders(func(o *Options) {
+				o.Store = &faulty{Store: w.store, append: func(do func() (eventstore.Appended, error)) (eventstore.Appended, error) {
+					between()
+					return do()
+				}}
+			})
+			req := key("k")
+			req.Fingerprint = c.fingerprint
+			r, err := slower.Handle(ctx(), c.id, c.cmd, req)
+			if !errors.Is(err, c.err) {
+				t.Errorf("%s: %v, want %v", c.id, err, c.err)
+			}
+			if err == nil {
+				if !r.Replayed {
+					t.Errorf("%s: %+v is not the answer to the first", c.id, r)
+				}
+				sameAnswer(t, r, first)
+			}
+			for _, o := range []*Orders{faster, slower} {
+				s, revision, err := o.Load(ctx(), c.id)
+				if err != nil || revision != 0 || !reflect.DeepEqual(s, first.State) {
+					t.Errorf("%s: loaded %+v at %d, %v", c.id, s, revision, err)
+				}
+			}
+		}
+	})
+}
+
 func TestRefusalsPassThrough(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, w *world) {
 		o := w.orders()
@@ -356,7 +400,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 			t.Fatalf("the order is at %d, %v", revision, err)
 		}
 		real := must(t, o, "1", place(), key("k"))
-		if real.Replayed || real.Events[0].EventID != r.Events[0].EventID {
+		if real.Replayed || real.Events[0].Type != r.Events[0].Type || real.Events[0].Meta.CommandID != r.Events[0].Meta.CommandID {
 			t.Errorf("dry %+v, then %+v", r, real)
 		}
 		if r := must(t, o, "1", place(), dry); !r.Replayed {

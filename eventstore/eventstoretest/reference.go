@@ -16,7 +16,7 @@ import (
 )
 
 // Reference is an event store in memory, as inconvenient as the port allows: one append in eight
-// is lost or loses its answer, subscriptions break, positions have two numbers and gaps, checkpoints
+// is lost or loses its answer, repeats are not told, subscriptions break, positions have two numbers and gaps, checkpoints
 // come only after 500 foreign records. All of it follows from the seed and the order of calls.
 type Reference struct {
 	*memory
@@ -132,7 +132,7 @@ func (m *memory) decide(name string, expected eventstore.Expected, target string
 		if at < 0 {
 			return out, i == 0 && (!explicit || s.SoftDeleted() && expected == eventstore.NoStream), conflict
 		}
-		out = eventstore.Appended{Revision: eventstore.Revision(at), Repeated: true}
+		out = eventstore.Appended{Revision: eventstore.Revision(at)}
 		if s.Shows(s.events[at], eventstore.Revision(s.last), time.Now()) {
 			out.Position = s.events[at].Position
 		}

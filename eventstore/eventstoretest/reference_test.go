@@ -18,7 +18,7 @@ func TestReference(t *testing.T) {
 		}
 		opened[dir] = NewReference(uint64(len(opened)) + 1)
 		return opened[dir]
-	})
+	}, RepeatsUntold)
 }
 
 // TestReferenceSize: an adapter fits in 300 lines, all told.
