@@ -129,7 +129,7 @@ func measureSize(ctx context.Context, e *env, appends []appended, orders int) ([
 	if err != nil {
 		return nil, err
 	}
-	cold := command.New(command.Options{Store: d.Store, Snapshots: d.Store.Snapshots(), CacheEntries: 1})
+	cold := command.New(command.Options{Store: d.Store, Snapshots: d.Embedded.Snapshots(), CacheEntries: 1})
 	defer cold.Close()
 	var times []float64
 	for _, id := range ids {

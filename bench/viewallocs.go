@@ -110,7 +110,7 @@ func askViewAllocs(ctx context.Context, e *env) error {
 	}); err != nil {
 		return err
 	}
-	cold := command.New(command.Options{Store: d.Store, Snapshots: d.Store.Snapshots(), CacheEntries: 1})
+	cold := command.New(command.Options{Store: d.Store, Snapshots: d.Embedded.Snapshots(), CacheEntries: 1})
 	defer cold.Close()
 	return e.allocated("loading an order that is not in the cache", len(ids), func() error {
 		for _, id := range ids {

@@ -74,7 +74,7 @@ func Restore(ctx context.Context, backup, dir string, opt CopyOptions) (_ Restor
 	if err := opt.Disk.MkdirAll(dir, 0o700); err != nil {
 		return Restored{}, fmt.Errorf("restore: %w", err)
 	}
-	lock, err := lockFolder(opt.Disk, dir)
+	lock, err := disk.Lock(opt.Disk, dir)
 	if err != nil {
 		return Restored{}, err
 	}

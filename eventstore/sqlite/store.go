@@ -154,7 +154,7 @@ func Open(ctx context.Context, dir string, opt Options) (_ *Store, err error) {
 	if err := notABackup(s.opt.Disk, dir); err != nil {
 		return nil, err
 	}
-	if s.lock, err = lockFolder(s.opt.Disk, dir); err != nil {
+	if s.lock, err = disk.Lock(s.opt.Disk, dir); err != nil {
 		return nil, err
 	}
 	if err := settleRestore(s.opt.Disk, dir, s.opt.Now()); err != nil {

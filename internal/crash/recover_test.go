@@ -40,7 +40,7 @@ func (r *recording) recovered(ctx context.Context, root string, ops int) (err er
 			err = errors.Join(err, fmt.Errorf("it does not close: %w", e))
 		}
 	}()
-	if r.name == lostItsEnd && d.Store.Refusal() != nil {
+	if r.name == lostItsEnd && d.Embedded.Refusal() != nil {
 		if d, err = r.accepts(ctx, d, root, ops); err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func (r *recording) recovered(ctx context.Context, root string, ops int) (err er
 	if err := d.Manager.CaughtUp(ctx); err != nil {
 		return fmt.Errorf("the views do not catch up: %w", err)
 	}
-	report, err := d.Store.Verify(ctx, func(done, total uint64) {})
+	report, err := d.Embedded.Verify(ctx, func(done, total uint64) {})
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
@@ -85,10 +85,10 @@ func (r *recording) recovered(ctx context.Context, root string, ops int) (err er
 func (r *recording) accepts(ctx context.Context, d *embedded.Docket, root string, ops int) (*embedded.Docket, error) {
 	for _, f := range r.timelines[0].until(ops) {
 		if f.Accepted {
-			return d, fmt.Errorf("a loss that was accepted is refused again: %w", d.Store.Refusal())
+			return d, fmt.Errorf("a loss that was accepted is refused again: %w", d.Embedded.Refusal())
 		}
 	}
-	_, err := d.Store.AcceptLoss(ctx)
+	_, err := d.Embedded.AcceptLoss(ctx)
 	if err == nil {
 		err = d.Close()
 	}
@@ -250,7 +250,7 @@ func (l *timeline) goesOn(ctx context.Context, d *embedded.Docket, ops int, ther
 		return fmt.Errorf("a new order does not come into the views: %w", err)
 	}
 	// A snapshot may be lost; the place to keep them may not.
-	kept := d.Store.Snapshots()
+	kept := d.Embedded.Snapshots()
 	for order := range orders {
 		if _, _, _, err := kept.Load(ctx, eventstore.Namespace("").Stream(codec.Category, order)); err != nil {
 			return fmt.Errorf("snapshots cannot be read: %w", err)

@@ -189,7 +189,7 @@ func (p *play) loseTheEnd() (left []entry) {
 // acceptLoss: the loss is accepted, and the views, which are ahead, are made
 // again.
 func acceptLoss(p *play) {
-	if _, err := p.docket.Store.AcceptLoss(p.t.Context()); err != nil {
+	if _, err := p.docket.Embedded.AcceptLoss(p.t.Context()); err != nil {
 		p.t.Fatal(err)
 	}
 	p.mark(fact{Accepted: true})

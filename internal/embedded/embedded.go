@@ -1,8 +1,12 @@
 // Package embedded wires the whole of docket over one folder: log, commands,
 // views, questions, audit and reconciliation on SQLite, without a server. The
-// program, the benchmarks and the tests of the whole start the same one.
+// log may lie elsewhere (Options.Remote); then the folder holds the views and
+// what is spilled. The program, the benchmarks and the tests of the whole start
+// the same one.
 //
-// Like cmd it knows adapters; nothing but cmd, bench and tests uses it.
+// It promises that a folder is open once, and that it is never opened as what
+// it is not: see ground.go. Like cmd it knows adapters; nothing but cmd, bench
+// and tests uses it.
 package embedded
 
 import (
@@ -27,6 +31,8 @@ import (
 type Options struct {
 	Namespace eventstore.Namespace
 	Logger    *slog.Logger // nil: slog.Default()
+	// Remote is the log when it is not in the folder; nil: it is there.
+	Remote *Remote
 	// VFS names a registered SQLite VFS under every database, and Disk is under
 	// every other file; empty and nil: the operating system's. Tests record and
 	// spoil what is written with them.
@@ -40,9 +46,17 @@ type Options struct {
 	Backend   func(projections.Backend) projections.Backend
 }
 
+// Remote is a log behind a network. It belongs to the docket from the call of
+// Open on, which closes it, also when it fails.
+type Remote struct {
+	Store     eventstore.Store
+	Snapshots command.Snapshots
+}
+
 // Docket is everything but a listener. It is started by Open and ended by Close.
 type Docket struct {
-	Store      *sqlite.Store
+	Store      eventstore.Store // as it was opened: without what Options put around it
+	Embedded   *sqlite.Store    // the same Store when it is in the folder; nil with a Remote
 	Log        eventstore.LogIdentity
 	Orders     *command.Orders
 	Manager    *projections.Manager
@@ -52,6 +66,7 @@ type Docket struct {
 	Reconciler *reconcile.Reconciler
 	Logger     *slog.Logger
 
+	release   func() error // ends the ground
 	stopViews context.CancelFunc
 	stopped   chan struct{} // closed when the projection has ended
 	viewsErr  error
@@ -63,33 +78,24 @@ func Open(ctx context.Context, dir string, o Options) (*Docket, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	opened, err := sqlite.Open(ctx, dir, sqlite.Options{Logger: o.Logger, VFS: o.VFS, Disk: o.Disk})
+	backend := views.NewBackend(dir, views.Options{VFS: o.VFS, Disk: o.Disk})
+	g, err := open(ctx, dir, backend, o)
 	if err != nil {
 		return nil, err
 	}
-	views := views.NewBackend(dir, views.Options{VFS: o.VFS, Disk: o.Disk})
-	log, err := opened.Log(ctx)
-	if err == nil {
-		err = RequireWhatViewsHold(ctx, opened, log, views, func(err error) {
-			o.Logger.Warn("a view does not tell how long the log was", "error", err)
-		})
-	}
-	if err != nil {
-		return nil, errors.Join(err, opened.Close())
-	}
-	store := around(o.Store, eventstore.Store(opened))
-	d := &Docket{Store: opened, Log: log, Logger: o.Logger, stopped: make(chan struct{})}
+	d := &Docket{Store: g.store, Embedded: g.embedded, Log: g.log, Logger: o.Logger, release: g.release, stopped: make(chan struct{})}
+	store := around(o.Store, g.store)
 	d.Refusals = audit.NewRefusals(audit.RefusalOptions{Store: store, Namespace: o.Namespace, Logger: o.Logger})
 	d.Orders = command.New(command.Options{
-		Store: store, Namespace: o.Namespace, Snapshots: around(o.Snapshots, command.Snapshots(opened.Snapshots())),
+		Store: store, Namespace: o.Namespace, Snapshots: around(o.Snapshots, g.snapshots),
 		Logger: o.Logger, Refused: d.Refusals.Record,
 	})
 	spill := filepath.Join(dir, "tmp")
 	d.Manager = projections.NewManager(projections.Options{
-		Store: store, Namespace: o.Namespace, Backend: around(o.Backend, projections.Backend(views)),
+		Store: store, Namespace: o.Namespace, Backend: around(o.Backend, projections.Backend(backend)),
 		SpillDir: spill, Disk: o.Disk, Logger: o.Logger,
 	})
-	d.Queries = query.New(query.Options{Store: store, Namespace: o.Namespace, Live: d.live, Progress: d.Manager, Log: log, Clock: d.Orders.Clock})
+	d.Queries = query.New(query.Options{Store: store, Namespace: o.Namespace, Live: d.live, Progress: d.Manager, Log: d.Log, Clock: d.Orders.Clock})
 	d.Auditor = audit.New(audit.Options{Query: d.Queries})
 	d.Reconciler = reconcile.New(reconcile.Options{
 		Store: store, Namespace: o.Namespace, Projection: d.Manager, SpillDir: spill, Disk: o.Disk, Logger: o.Logger,
@@ -106,50 +112,6 @@ func Open(ctx context.Context, dir string, o Options) (*Docket, error) {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
-}
-
-// RequireWhatViewsHold tells the store what the views have seen of its log, so
-// that it notices when it has become shorter. A view that cannot be read tells
-// nothing; unreadable hears of it.
-func RequireWhatViewsHold(ctx context.Context, store *sqlite.Store, log eventstore.LogIdentity, backend *views.Backend, unreadable func(error)) error {
-	seen, err := WhatViewsHold(ctx, backend, unreadable)
-	furthest := eventstore.Start
-	for _, s := range seen {
-		if s.Log == log && furthest.Before(s.Position) {
-			furthest = s.Position
-		}
-	}
-	store.RequirePosition(furthest)
-	return err
-}
-
-// WhatViewsHold is what the checkpoints of all generations say of the logs they
-// were made from.
-func WhatViewsHold(ctx context.Context, backend *views.Backend, unreadable func(error)) (seen []sqlite.Sighting, err error) {
-	generations, err := backend.Generations(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range generations {
-		checkpoints, err := func() (all []projections.Checkpoint, err error) {
-			sink, err := backend.Open(ctx, n)
-			if err != nil {
-				return nil, err
-			}
-			all, err = sink.Checkpoints(ctx)
-			return all, errors.Join(err, sink.Close())
-		}()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err != nil {
-			unreadable(fmt.Errorf("read checkpoints of generation %d: %w", n, err))
-		}
-		for _, c := range checkpoints {
-			seen = append(seen, sqlite.Sighting{Log: c.Log, Position: c.Position})
-		}
-	}
-	return seen, nil
 }
 
 // awaitViews returns when a generation answers, or cannot.
@@ -198,5 +160,5 @@ func (d *Docket) Close() error {
 	err := d.Orders.Close()
 	d.stopViews()
 	<-d.stopped
-	return errors.Join(err, d.viewsErr, d.Store.Close())
+	return errors.Join(err, d.viewsErr, d.release())
 }

@@ -141,10 +141,10 @@ func wantNoOtherLog(t *testing.T, dir string, log []eventstore.Record) {
 	}
 	var failed error
 	got := a.records(&failed)
-	if failed == nil && len(got) < len(log) && a.Store.Refusal() == nil {
+	if failed == nil && len(got) < len(log) && a.Embedded.Refusal() == nil {
 		t.Errorf("%d of %d events are read, and nothing is said of it", len(got), len(log))
 	}
-	report, err := a.Store.Verify(t.Context(), nil)
+	report, err := a.Embedded.Verify(t.Context(), nil)
 	if failed != nil && err == nil && report.OK() {
 		t.Errorf("a read fails (%v), and verify finds nothing", failed)
 	}
@@ -155,7 +155,7 @@ func wantNoOtherLog(t *testing.T, dir string, log []eventstore.Record) {
 	}
 	// Commands are decided on what was written, or not at all.
 	for _, id := range []string{"order-0", "order-7"} {
-		if note := a.note(id, "after"); note.status != 200 && note.status < 500 && a.Store.Refusal() == nil {
+		if note := a.note(id, "after"); note.status != 200 && note.status < 500 && a.Embedded.Refusal() == nil {
 			t.Errorf("a note to %s: %d %s", id, note.status, note.body)
 		}
 	}

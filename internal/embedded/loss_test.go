@@ -165,7 +165,7 @@ func wantRefusal(t *testing.T, dir string, viewsAreThere bool) {
 			a.want("an order of the views", a.get("/v1/orders/new-3"), 200, `"id":"new-3"`)
 			a.want("a list of the views", a.get("/v1/orders"), 200, `"total":5`)
 		}
-		if report, err := a.Store.Verify(t.Context(), nil); err != nil || report.OK() {
+		if report, err := a.Embedded.Verify(t.Context(), nil); err != nil || report.OK() {
 			t.Errorf("verify finds nothing: %+v, %v", report, err)
 		}
 		if _, err := sqlite.Backup(t.Context(), dir, filepath.Join(fastDir(t), "b"), sqlite.CopyOptions{}); err == nil {

@@ -199,7 +199,7 @@ func (a *docket) wantHealthy(there, gone []string) {
 		a.want("lost order "+id, a.get("/v1/orders/"+id), 404, "unknown-order")
 	}
 	a.want("a list", a.get("/v1/orders?q=web&limit=1", "Consistency-Token: "+token, "Prefer: wait=10"), 200, `"total"`)
-	report, err := a.Store.Verify(a.t.Context(), nil)
+	report, err := a.Embedded.Verify(a.t.Context(), nil)
 	if err != nil || !report.OK() {
 		a.t.Errorf("verify: %+v, %v", report, err)
 	}

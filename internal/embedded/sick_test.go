@@ -578,7 +578,7 @@ func TestDamagedEvent(t *testing.T) {
 			if got := a.get("/v1/orders/harmed"); strings.Contains(got.body, "IN-THE-NOT.") {
 				t.Errorf("another event is shown: %s", got.body)
 			}
-			if report, err := a.Store.Verify(t.Context(), nil); err != nil || len(report.Findings) != 1 {
+			if report, err := a.Embedded.Verify(t.Context(), nil); err != nil || len(report.Findings) != 1 {
 				t.Errorf("verify: %+v, %v", report, err)
 			}
 			a.mustClose()
