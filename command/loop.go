@@ -42,6 +42,7 @@ type loop[S, C, E any] struct {
 	cache     *cache[aggregate[S]]
 	snapshots *snapshots[S]
 	count     *counters
+	recordings
 }
 
 // aggregate is one stream folded up to a revision. It never changes, so it may
@@ -99,7 +100,10 @@ var errUnsettled = fmt.Errorf("%w: a command that it was appended with broke", e
 // revision it was decided on.
 func (l *loop[S, C, E]) handle(ctx context.Context, stream, name string, req Request, decide func(S, time.Time) ([]E, error)) (outcome[S, E], error) {
 	c := &pending[S, E]{ctx: ctx, name: name, req: req, decide: decide}
-	settle := func(group []*pending[S, E]) { l.settle(stream, group) }
+	settle := func(group []*pending[S, E]) {
+		defer l.begin(l.clock.now)()
+		l.settle(stream, group)
+	}
 	var err error
 	if req.DryRun {
 		settle([]*pending[S, E]{c})

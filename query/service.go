@@ -25,6 +25,10 @@ type Options struct {
 	// Clock tells which instants have come: nothing is recorded before what it
 	// said last. command.Orders has it; nil: time.Now, which may step back.
 	Clock func() time.Time
+	// Recorded returns when nothing more is recorded at or before an instant that
+	// has passed, as far as this process can tell. It is asked where the store is
+	// no eventstore.Sequencer. command.Orders has it; nil: nobody is asked.
+	Recorded func(ctx context.Context, asOf time.Time) error
 }
 
 // Progress is what the service asks the runner of the projection;
@@ -63,6 +67,9 @@ const replays = 8
 func New(o Options) *Service {
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Recorded == nil {
+		o.Recorded = func(context.Context, time.Time) error { return nil }
 	}
 	return &Service{options: o, turns: make(chan struct{}, replays)}
 }

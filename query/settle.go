@@ -28,11 +28,12 @@ const (
 // nothing is dated before what Clock said last. So everything is there once a
 // later event is, or once a call in sequence has seen a later clock. Where
 // writing has stopped, an append whose outcome is unknown is taken as not
-// written; where the store is none, each writer's clock and delay are its own.
+// written. Where the store is none, what this process is recording is waited
+// for; the clock and the delay of other writers are their own.
 func (s *Service) settle(ctx context.Context, asOf time.Time) error {
 	sequencer, ok := s.options.Store.(eventstore.Sequencer)
 	if !ok {
-		return nil
+		return s.settleHere(ctx, asOf)
 	}
 	newest, err := s.newestRecorded(ctx)
 	if err != nil || asOf.Before(newest) {
@@ -56,6 +57,24 @@ func (s *Service) settle(ctx context.Context, asOf time.Time) error {
 		}
 	}
 	return future("asOf", asOf, now)
+}
+
+// settleHere waits until this process records nothing more at or before asOf. An
+// instant that has not come is refused later.
+func (s *Service) settleHere(ctx context.Context, asOf time.Time) error {
+	for range settleTries {
+		now := s.options.Clock()
+		if asOf.Before(now) {
+			if err := s.options.Recorded(ctx, asOf); err != nil {
+				return fmt.Errorf("wait for what is being recorded: %w", err)
+			}
+			return nil
+		}
+		if asOf.Sub(now) > soon {
+			return nil
+		}
+	}
+	return nil
 }
 
 // newestRecorded is the recordedAt of the log's last event of an order; zero

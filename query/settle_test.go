@@ -92,6 +92,77 @@ func TestAsOfWaitsForWhatIsBeingRecorded(t *testing.T) {
 	}
 }
 
+// lateStore is no Sequencer. It holds appends up before they reach the log.
+type lateStore struct {
+	eventstore.Store
+	came, goOn chan struct{}
+}
+
+func (s *lateStore) Append(ctx context.Context, stream string, expected eventstore.Expected, events []eventstore.Event) (eventstore.Appended, error) {
+	s.came <- struct{}{}
+	<-s.goOn
+	return s.Store.Append(ctx, stream, expected, events)
+}
+
+// The same on a store that does not tell the order of what is being recorded:
+// the process that records is asked.
+func TestAsOfWaitsForWhatThisProcessRecords(t *testing.T) {
+	store, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	late := &lateStore{struct{ eventstore.Store }{store}, make(chan struct{}, 8), make(chan struct{})}
+	prompt, held := command.New(command.Options{Store: store}), command.New(command.Options{Store: late})
+	defer prompt.Close()
+	defer held.Close()
+	if _, err := prompt.Handle(t.Context(), "a", placeMug(), command.Request{}); err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan struct{}, 1)
+	queries := query.New(query.Options{Store: late, Clock: held.Clock, Recorded: func(ctx context.Context, asOf time.Time) error {
+		asked <- struct{}{}
+		return held.Recorded(ctx, asOf)
+	}})
+	appended := make(chan error, 1)
+	go func() {
+		_, err := held.Handle(t.Context(), "a", order.Confirm{}, command.Request{})
+		appended <- err
+	}()
+	<-late.came
+	asOf := time.Now()
+	revisions := make(chan int64, 1)
+	go func() {
+		doc, err := queries.OrderAsOf(t.Context(), "a", query.Cut{AsOf: &asOf})
+		if err != nil {
+			t.Error(err)
+		}
+		revisions <- doc.Revision
+	}()
+	var first int64
+	select {
+	case first = <-revisions: // nobody was asked
+		close(late.goOn)
+	case <-asked:
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := held.Recorded(ctx, asOf); !errors.Is(err, context.Canceled) {
+			t.Errorf("while an append is held up: %v", err)
+		}
+		if err := held.Recorded(t.Context(), asOf.Add(-time.Minute)); err != nil {
+			t.Error(err)
+		}
+		close(late.goOn)
+		first = <-revisions
+	}
+	if err := <-appended; err != nil {
+		t.Fatal(err)
+	}
+	if first != 1 {
+		t.Errorf("as of an instant after it was decided, the confirmation is not there: revision %d", first)
+	}
+}
+
 // Nothing is recorded at or before what the clock said.
 func TestAsOfNowStaysAsItWas(t *testing.T) {
 	store, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
