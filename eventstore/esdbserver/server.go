@@ -14,11 +14,17 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"time"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/projections"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/access"
@@ -53,6 +59,8 @@ type Server struct {
 	reader      *reading.Reader
 	groups      *groups.Service
 	projections *linking.Service
+
+	maxReceiving time.Duration // shorter in tests
 }
 
 // New prepares what the protocol expects in the store ($users among it), and
@@ -61,7 +69,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Server{options: o, guard: access.Open()}
+	s := &Server{options: o, guard: access.Open(), maxReceiving: maxReceiving}
 	s.reader = reading.New(reading.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger})
 	var err, err2 error
 	s.groups, err = groups.New(ctx, groups.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger})
@@ -69,11 +77,38 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err := errors.Join(err, err2); err != nil {
 		return nil, err
 	}
-	s.grpc = grpc.NewServer()
+	s.grpc = grpc.NewServer(s.grpcOptions()...)
 	streams.RegisterStreamsServer(s.grpc, streamsService{server: s})
 	persistent.RegisterPersistentSubscriptionsServer(s.grpc, s.groups)
 	projections.RegisterProjectionsServer(s.grpc, s.projections)
+	gossip.RegisterGossipServer(s.grpc, gossipService{instance: uuid.New(), advertise: o.Advertise})
+	features := &featuresService{}
+	serverfeatures.RegisterServerFeaturesServer(s.grpc, features)
+	features.methods = supportedMethods(s.grpc.GetServiceInfo())
 	return s, nil
+}
+
+const (
+	// maxMessage is the largest message that is received, a little below 16 MiB
+	// as in EventStoreDB.
+	maxMessage = 16<<20 - 10000
+	// minPing is how often clients may ping. Go's does every 10 s, also while it
+	// has no call.
+	minPing = time.Second
+)
+
+func (s *Server) grpcOptions() []grpc.ServerOption {
+	options := []grpc.ServerOption{
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 20 * time.Second}),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.UnaryInterceptor(s.unary),
+		grpc.StreamInterceptor(s.stream),
+	}
+	if s.options.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(s.options.TLS)))
+	}
+	return options
 }
 
 // Serve answers on the listener until Close, and closes it. It returns nil

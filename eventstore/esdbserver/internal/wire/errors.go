@@ -83,6 +83,12 @@ func Unhandled(format string, args ...any) error {
 	return refuse(codes.Unknown, "Exception was thrown by handler. "+fmt.Sprintf(format, args...))
 }
 
+// TimedOut: the server has waited long enough; whether something was written is
+// not known.
+func TimedOut(format string, args ...any) error {
+	return refuse(codes.Aborted, "Operation timed out: "+fmt.Sprintf(format, args...))
+}
+
 // Unavailable: the store does not take the request now.
 func Unavailable(detail string) error { return refuse(codes.Unavailable, detail) }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/docket-orders/docket/eventstore"
@@ -26,7 +25,9 @@ func OfStore(err error, stream string) error {
 	case errors.Is(err, eventstore.ErrReadOnly):
 		return Unavailable("Server Is Not Ready: " + err.Error())
 	case errors.Is(err, eventstore.ErrOutcomeUnknown):
-		return refuse(codes.Aborted, "Operation timed out: "+err.Error())
+		return TimedOut("%v", err)
+	case errors.Is(err, eventstore.ErrUnavailable):
+		return Unavailable("Server Is Not Ready: " + err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()
 	}
