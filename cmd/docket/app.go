@@ -46,6 +46,7 @@ type served struct {
 	lifetime context.CancelFunc
 	patience time.Duration // with what was accepted, at the end
 	failed   chan error
+	esdb     *spoken // nil: EventStoreDB clients are not served
 }
 
 // serve listens for requests to the app; shutdown ends it.
@@ -67,9 +68,15 @@ func (a *app) serve(dir string, l listening, listener net.Listener) (*served, er
 
 // wait returns when ctx ends, or with what ended the server or the views.
 func (s *served) wait(ctx context.Context) error {
+	var spoken chan error // nil blocks for ever
+	if s.esdb != nil {
+		spoken = s.esdb.failed
+	}
 	select {
 	case <-ctx.Done():
 		return nil
+	case err := <-spoken:
+		return fmt.Errorf("serve EventStoreDB clients: %w", err)
 	case err := <-s.failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-s.Stopped():
@@ -88,5 +95,8 @@ func (s *served) shutdown() error {
 		err = fmt.Errorf("requests that did not end within %s were cut off: %w", s.patience, errors.Join(err, s.server.Close()))
 	}
 	s.lifetime()
+	if s.esdb != nil {
+		err = errors.Join(err, s.esdb.close())
+	}
 	return err
 }

@@ -3,10 +3,8 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"os"
-	"strconv"
 
 	"github.com/alecthomas/kong"
 
@@ -94,18 +92,15 @@ type listening struct {
 
 // Validate checks the address and reads the keys.
 func (l *listening) Validate() error {
-	host, port, err := net.SplitHostPort(l.Listen)
+	local, err := checkAddress("--listen", l.Listen)
 	if err != nil {
-		return fmt.Errorf("--listen: %q: want HOST:PORT, such as 127.0.0.1:8080", l.Listen)
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("--listen: port %q: want a number from 0 to 65535", port)
+		return err
 	}
 	if err := l.Limits.Validate(); err != nil {
 		return fmt.Errorf("--limit-%w", err)
 	}
 	if l.Keys == "" {
-		if host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		if !local {
 			return fmt.Errorf("--listen: %s can be reached from other machines, and without --keys FILE everybody could do everything; give --keys, or listen on 127.0.0.1", l.Listen)
 		}
 		return nil

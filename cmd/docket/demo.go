@@ -29,7 +29,7 @@ var demoYear = time.Date(2025, time.January, 1, 0, 0, 0, 0, time.UTC)
 // Run fills the folder when that was not done yet, serves it, and says what to
 // try.
 func (c *demoCommand) Run(p *program) error {
-	listener, err := listen(c.Listen)
+	listener, err := listen("--listen", c.Listen)
 	if err != nil {
 		return err
 	}

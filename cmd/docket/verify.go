@@ -12,9 +12,10 @@ import (
 )
 
 type eventsGroup struct {
-	Verify  verifyCommand  `cmd:"" help:"Check the whole log: checksums, revisions, positions. Works beside a running docket."`
-	Backup  backupCommand  `cmd:"" help:"Copy the log into an empty folder, and check the copy. Works beside a running docket."`
-	Restore restoreCommand `cmd:"" help:"Put a backup in the place of the log, in a new epoch; the old log is kept aside. No docket may be running."`
+	Serve   eventsServeCommand `cmd:"" help:"Serve the log of the folder to EventStoreDB clients, and nothing else."`
+	Verify  verifyCommand      `cmd:"" help:"Check the whole log: checksums, revisions, positions. Works beside a running docket."`
+	Backup  backupCommand      `cmd:"" help:"Copy the log into an empty folder, and check the copy. Works beside a running docket."`
+	Restore restoreCommand     `cmd:"" help:"Put a backup in the place of the log, in a new epoch; the old log is kept aside. No docket may be running."`
 }
 
 type verifyCommand struct {

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docket-orders/docket/eventstore/esdbserver"
+	"github.com/docket-orders/docket/eventstore/sqlite"
+	"github.com/docket-orders/docket/internal/embedded"
+)
+
+// speaking is how the log of a folder is served in EventStoreDB's protocol;
+// shared by serve and eventstore serve.
+type speaking struct {
+	TLS          bool   `name:"esdb-tls" env:"DOCKET_ESDB_TLS" help:"Serve EventStoreDB clients over TLS with users and access lists; the certificate is self-made, its authority is written to the folder (${env})."`
+	TLSCert      string `name:"esdb-tls-cert" placeholder:"FILE" env:"DOCKET_ESDB_TLS_CERT" help:"The same with this certificate, PEM (${env}); wants --esdb-tls-key."`
+	TLSKey       string `name:"esdb-tls-key" placeholder:"FILE" env:"DOCKET_ESDB_TLS_KEY" help:"Private key of --esdb-tls-cert, PEM (${env})."`
+	Insecure     bool   `name:"esdb-insecure" env:"DOCKET_ESDB_INSECURE" help:"Serve EventStoreDB clients of other machines without TLS and without users: everybody may do everything (${env}). On 127.0.0.1 that is so without it."`
+	PasswordFile string `name:"esdb-password-file" placeholder:"FILE" env:"DOCKET_ESDB_PASSWORD_FILE" help:"Password of the users admin and ops, when the log has no users yet (${env}; or itself in DOCKET_ESDB_PASSWORD; default changeit, on 127.0.0.1 only)."`
+	Advertise    string `name:"esdb-advertise" placeholder:"ADDR" env:"DOCKET_ESDB_ADVERTISE" help:"HOST:PORT by which EventStoreDB clients reach this machine (${env}; default what is listened on)."`
+	Projections  bool   `name:"esdb-projections" env:"DOCKET_ESDB_PROJECTIONS" help:"Start the projections $$by_category and $$by_event_type (${env}). They write links into the log."`
+
+	password string
+	given    *tls.Certificate
+}
+
+// passwordVariable is not a flag: a command line is seen by everybody.
+const passwordVariable = "DOCKET_ESDB_PASSWORD"
+
+// validate checks everything for the address of flag, and reads the files.
+func (s *speaking) validate(flag, address string) error {
+	local, err := checkAddress(flag, address)
+	if err != nil {
+		return err
+	}
+	switch {
+	case (s.TLSCert == "") != (s.TLSKey == ""):
+		return errors.New("--esdb-tls-cert and --esdb-tls-key: want both or none")
+	case s.Insecure && s.secure():
+		return errors.New("--esdb-insecure: that is without TLS, and --esdb-tls or --esdb-tls-cert is with it")
+	case !local && !s.secure() && !s.Insecure:
+		return fmt.Errorf("%s: %s can be reached from other machines; give --esdb-tls, or --esdb-tls-cert and --esdb-tls-key, or say --esdb-insecure, or listen on 127.0.0.1", flag, address)
+	}
+	if s.Advertise != "" {
+		if host, port, err := net.SplitHostPort(s.Advertise); err != nil || host == "" || !isPort(port) || port == "0" {
+			return fmt.Errorf("--esdb-advertise: %q: want HOST:PORT, such as db.example.org:2113", s.Advertise)
+		}
+	}
+	if s.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
+		if err != nil {
+			return fmt.Errorf("--esdb-tls-cert %s, --esdb-tls-key %s: %w", s.TLSCert, s.TLSKey, err)
+		}
+		s.given = &pair
+	}
+	s.password = os.Getenv(passwordVariable)
+	if s.PasswordFile != "" {
+		text, err := os.ReadFile(s.PasswordFile)
+		if err != nil {
+			return fmt.Errorf("--esdb-password-file: %w", err)
+		}
+		if s.password = strings.TrimRight(string(text), "\r\n"); s.password == "" {
+			return fmt.Errorf("--esdb-password-file: %s is empty", s.PasswordFile)
+		}
+	}
+	if !local && s.secure() && s.password == "" {
+		return fmt.Errorf("%s: %s can be reached from other machines, and everybody knows the first password of EventStoreDB; give another with --esdb-password-file or %s", flag, address, passwordVariable)
+	}
+	return nil
+}
+
+// secure reports whether clients come over TLS.
+func (s *speaking) secure() bool { return s.TLS || s.TLSCert != "" }
+
+// said reports whether a flag was given that means nothing without an address.
+func (s *speaking) said() bool {
+	return s.secure() || s.TLSKey != "" || s.Insecure || s.PasswordFile != "" || s.Advertise != "" || s.Projections
+}
+
+// checkAddress tells whether an address is reached by this machine only.
+func checkAddress(flag, address string) (local bool, err error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, fmt.Errorf("%s: %q: want HOST:PORT, such as 127.0.0.1:8080", flag, address)
+	}
+	if !isPort(port) {
+		return false, fmt.Errorf("%s: port %q: want a number from 0 to 65535", flag, port)
+	}
+	return host == "localhost" || net.ParseIP(host).IsLoopback(), nil
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
+}
+
+// spoken is a log that is being served to EventStoreDB clients.
+type spoken struct {
+	server     *esdbserver.Server
+	Listening  string `json:"listening"`          // host:port
+	Connection string `json:"connection"`         // what a client is told; without a password
+	CAFile     string `json:"caFile,omitempty"`   // authority of a self-made certificate
+	Insecure   bool   `json:"insecure,omitempty"` // nobody is asked who he is
+	failed     chan error
+}
+
+// speak serves the log of the folder until close; the log stays open.
+func (s *speaking) speak(ctx context.Context, store *sqlite.Store, dir string, listener net.Listener, logger *slog.Logger) (*spoken, error) {
+	address := s.reachedBy(listener.Addr())
+	out := &spoken{Listening: listener.Addr().String(), Insecure: !s.secure(), failed: make(chan error, 1)}
+	o := esdbserver.Options{
+		Store: store, Logger: logger, AdminPassword: s.password, OpsPassword: s.password,
+		Advertise: address, Projections: s.Projections,
+	}
+	out.Connection = fmt.Sprintf("esdb://%s?tls=false", address)
+	if s.secure() {
+		out.Connection = fmt.Sprintf("esdb://admin:PASSWORD@%s", address)
+		certificate := s.given
+		if certificate == nil {
+			made, file, err := selfMade(dir, hostsOf(address, listener.Addr()), time.Now())
+			if err != nil {
+				return nil, errors.Join(err, listener.Close())
+			}
+			if file, err = filepath.Abs(file); err != nil {
+				return nil, errors.Join(err, listener.Close())
+			}
+			certificate, out.CAFile = &made, file
+			out.Connection += "?tlsCaFile=" + file
+		}
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12}
+	}
+	var err error
+	// What was started outlives ctx: it is ended by close.
+	if out.server, err = esdbserver.New(context.WithoutCancel(ctx), o); err != nil {
+		return nil, errors.Join(fmt.Errorf("serve EventStoreDB clients: %w", err), listener.Close())
+	}
+	go func() { out.failed <- out.server.Serve(listener) }()
+	return out, nil
+}
+
+// reachedBy is the address that clients are told.
+func (s *speaking) reachedBy(listened net.Addr) string {
+	if s.Advertise != "" {
+		return s.Advertise
+	}
+	at := listened.(*net.TCPAddr)
+	if !at.IP.IsUnspecified() {
+		return at.String()
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(at.Port))
+}
+
+// hostsOf is what a self-made certificate is for.
+func hostsOf(address string, listened net.Addr) []string {
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		hosts = append(hosts, host)
+	}
+	if at := listened.(*net.TCPAddr); !at.IP.IsUnspecified() {
+		hosts = append(hosts, at.IP.String())
+	}
+	if host, err := os.Hostname(); err == nil {
+		hosts = append(hosts, host)
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// close ends all calls, and waits for them.
+func (s *spoken) close() error { return s.server.Close() }
+
+type eventsServeCommand struct {
+	Listen string `default:"127.0.0.1:2113" aliases:"esdb-listen" placeholder:"ADDR" env:"DOCKET_ESDB_LISTEN" help:"Address to listen on, HOST:PORT; port 0 takes a free one (${env}; default ${default})."`
+	speaking
+}
+
+// Validate checks the address and reads the files.
+func (c *eventsServeCommand) Validate() error { return c.validate("--listen", c.Listen) }
+
+// Run serves until a signal comes.
+func (c *eventsServeCommand) Run(p *program) error {
+	listener, err := listen("--listen", c.Listen)
+	if err != nil {
+		return err
+	}
+	logger := p.logger(slog.LevelInfo)
+	store, _, err := embedded.OpenLog(p.ctx, p.config.Data, embedded.Options{Logger: logger})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	s, err := c.speak(p.ctx, store, p.config.Data, listener, logger)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	if p.config.JSON {
+		_ = json.NewEncoder(p.stdout).Encode(struct {
+			*spoken
+			Data string `json:"data"`
+		}{s, p.config.Data})
+	} else {
+		fmt.Fprintf(p.stdout, "docket serves the log of %s to EventStoreDB clients on %s\n", p.config.Data, s.Listening)
+		fmt.Fprintf(p.stdout, "connection string: %s\n", s.Connection)
+	}
+	select {
+	case <-p.ctx.Done():
+	case err = <-s.failed:
+		err = fmt.Errorf("serve EventStoreDB clients: %w", err)
+	}
+	return errors.Join(err, s.close(), store.Close())
+}
