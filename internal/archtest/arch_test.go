@@ -36,8 +36,9 @@ var arrows = map[string][]string{
 	"eventstore/esdbserver/esdbservertest":   {"eventstore", "eventstore/esdbserver"},
 	"eventstore/esdbserver/internal/wire":    {"eventstore"},
 	"eventstore/esdbserver/internal/access":  {"eventstore", "eventstore/esdbserver/internal/wire"},
-	"eventstore/esdbserver/internal/reading": {"eventstore", "eventstore/esdbserver/internal/access", "eventstore/esdbserver/internal/wire"},
-	"eventstore/esdbserver/internal/groups":  {"eventstore", "eventstore/esdbserver/internal/access", "eventstore/esdbserver/internal/wire"},
+	"eventstore/esdbserver/internal/filter":  {"eventstore", "eventstore/esdbserver/internal/wire"},
+	"eventstore/esdbserver/internal/reading": {"eventstore", "eventstore/esdbserver/internal/access", "eventstore/esdbserver/internal/filter", "eventstore/esdbserver/internal/wire"},
+	"eventstore/esdbserver/internal/groups":  {"eventstore", "eventstore/esdbserver/internal/access", "eventstore/esdbserver/internal/filter", "eventstore/esdbserver/internal/wire"},
 	"eventstore/esdbserver/internal/linking": {"eventstore", "eventstore/esdbserver/internal/access", "eventstore/esdbserver/internal/wire"},
 
 	"command":                     {"domain/...", "eventstore", "eventstore/codec"},
