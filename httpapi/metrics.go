@@ -12,6 +12,7 @@ import (
 
 	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/reconcile"
 )
@@ -28,7 +29,7 @@ type metrics struct {
 	handler    http.Handler
 }
 
-func newMetrics(orders *command.Orders, views *projections.Manager, refusals *audit.Refusals, gates *gates) *metrics {
+func newMetrics(store eventstore.Store, orders *command.Orders, views *projections.Manager, refusals *audit.Refusals, gates *gates) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "docket_http_requests_total", Help: "Requests answered, by route, method and status.",
@@ -49,7 +50,7 @@ func newMetrics(orders *command.Orders, views *projections.Manager, refusals *au
 	registry.MustRegister(
 		m.requests, m.duration, m.inFlight, m.commands,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		parts{orders, views, refusals}, gates,
+		parts{store, orders, views, refusals}, gates,
 		m.reconciled.verdict, m.reconciled.findings, m.reconciled.repaired, m.reconciled.ended,
 	)
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
@@ -111,6 +112,7 @@ func (g reconciled) set(report reconcile.Report) {
 
 // parts asks the write side and the projection when metrics are collected.
 type parts struct {
+	store    eventstore.Store
 	orders   *command.Orders
 	views    *projections.Manager
 	refusals *audit.Refusals
@@ -146,6 +148,7 @@ var (
 	lagEvents  = prometheus.NewDesc("docket_projection_lag_events", "Events read and not yet applied.", []string{"projection", "generation", "state"}, nil)
 	recorded   = prometheus.NewDesc("docket_refusals_recorded_total", "Refused commands that were recorded.", nil, nil)
 	unrecorded = prometheus.NewDesc("docket_refusals_unrecorded_total", "Refused commands that came too fast to be recorded, or while the store failed.", nil, nil)
+	reachable  = prometheus.NewDesc("docket_event_store_reachable", "0 while the event store, behind a network, does not answer; else 1.", nil, nil)
 	parked     = prometheus.NewDesc("docket_projection_parked_orders", "Orders whose next event could not be applied.", []string{"projection", "generation", "state"}, nil)
 )
 
@@ -154,6 +157,7 @@ func (p parts) Describe(out chan<- *prometheus.Desc) {
 	for _, m := range commandMetrics {
 		out <- m.desc
 	}
+	out <- reachable
 	out <- recorded
 	out <- unrecorded
 	out <- lagSeconds
@@ -171,16 +175,21 @@ func (p parts) Collect(out chan<- prometheus.Metric) {
 	refused := p.refusals.Metrics()
 	out <- prometheus.MustNewConstMetric(recorded, prometheus.CounterValue, float64(refused.Recorded))
 	out <- prometheus.MustNewConstMetric(unrecorded, prometheus.CounterValue, float64(refused.Unrecorded))
-	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	answers := 1.0
+	if eventstore.UnreachableOf(p.store) != nil {
+		answers = 0
+	}
+	out <- prometheus.MustNewConstMetric(reachable, prometheus.GaugeValue, answers)
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeOf(p.store))
 	defer cancel()
 	status, err := p.views.Status(ctx)
-	if err != nil {
-		return
-	}
 	for _, g := range status.Generations {
 		labels := []string{status.Name, strconv.Itoa(g.Generation), g.State}
+		out <- prometheus.MustNewConstMetric(parked, prometheus.GaugeValue, float64(g.Parked), labels...)
+		if err != nil {
+			continue // the lag is not known
+		}
 		out <- prometheus.MustNewConstMetric(lagSeconds, prometheus.GaugeValue, g.Lag.Age.Seconds(), labels...)
 		out <- prometheus.MustNewConstMetric(lagEvents, prometheus.GaugeValue, float64(g.Lag.Events), labels...)
-		out <- prometheus.MustNewConstMetric(parked, prometheus.GaugeValue, float64(g.Parked), labels...)
 	}
 }

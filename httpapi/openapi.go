@@ -42,8 +42,8 @@ var answerHeaderDocs = map[string]string{
 	"Read-Revision":   "Revision of the order that the answer tells of.",
 	"Read-Position":   "Position in the log of the last event that is in the answer.",
 	"Read-Source":     "log: folded from the log, since it is of the past or no view has the order yet. Absent: from a view.",
-	"Read-Generation": "Generation of the view that answered; absent for an order as it was.",
-	"Read-Lag-Ms":     "How far the view was behind the log, in milliseconds; absent for an order as it was.",
+	"Read-Generation": "Generation of the view that answered; absent for an order as it was, and while the event store does not answer.",
+	"Read-Lag-Ms":     "How far the view was behind the log, in milliseconds; absent for an order as it was, and while the event store does not answer.",
 }
 
 // fieldDocs describes fields of answers whose names do not say enough.
@@ -224,7 +224,7 @@ func problemsOf(rt *route) map[int][]string {
 		codes = append(codes, "overloaded", "too-many-requests")
 	}
 	if rt.scope != scopeNone {
-		codes = append(codes, "unauthenticated", "forbidden")
+		codes = append(codes, "unauthenticated", "forbidden", "event-store-unavailable")
 	}
 	byStatus := map[int][]string{}
 	for _, code := range codes {

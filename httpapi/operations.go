@@ -293,7 +293,10 @@ func (s *server) readyz(w http.ResponseWriter, r *request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), probeTime)
 	defer cancel()
 	body := ReadyAnswer{Commands: true, Reads: true, Impaired: []string{}}
-	if _, err := s.o.Store.Head(ctx); err != nil {
+	if err := eventstore.UnreachableOf(s.o.Store); err != nil {
+		body.Commands = false
+		body.Impaired = append(body.Impaired, "commands: "+err.Error())
+	} else if _, err := s.o.Store.Head(ctx); err != nil {
 		body.Commands = false
 		body.Impaired = append(body.Impaired, "commands: the event store does not answer")
 		s.o.Logger.WarnContext(ctx, "readiness", "traceId", r.traceID, "error", err)
@@ -308,7 +311,10 @@ func (s *server) readyz(w http.ResponseWriter, r *request) error {
 	if live, _ := s.o.Projections.Live(); live == nil {
 		body.Reads = false
 		body.Impaired = append(body.Impaired, "reads: no view is open")
-	} else if status, err := s.o.Projections.Status(ctx); err != nil {
+	} else if status, err := s.status(r.Context()); err != nil && s.isRemote() && len(status.Generations) > 0 {
+		body.Impaired = append(body.Impaired, "reads: the views stand still, and the past is not shown, until the event store answers")
+		body.Impaired = append(body.Impaired, impairedViews(status)...)
+	} else if err != nil {
 		body.Reads = false
 		body.Impaired = append(body.Impaired, "reads: the views do not answer")
 		s.o.Logger.WarnContext(ctx, "readiness", "traceId", r.traceID, "error", err)
@@ -325,6 +331,28 @@ func (s *server) readyz(w http.ResponseWriter, r *request) error {
 		code = http.StatusServiceUnavailable
 	}
 	return writeJSON(w, code, body)
+}
+
+// status of the views within the time of a probe.
+func (s *server) status(ctx context.Context) (projections.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeOf(s.o.Store))
+	defer cancel()
+	return s.o.Projections.Status(ctx)
+}
+
+// probeTimeOf is short for a log that is known not to answer: what a probe can
+// say without it comes at once.
+func probeTimeOf(store eventstore.Store) time.Duration {
+	if eventstore.UnreachableOf(store) != nil {
+		return probeTime / 10
+	}
+	return probeTime
+}
+
+// isRemote reports whether the log lies behind a network, and the views do not.
+func (s *server) isRemote() bool {
+	_, remote := s.o.Store.(eventstore.Remote)
+	return remote
 }
 
 func impairedViews(status projections.Status) []string {

@@ -68,35 +68,36 @@ func (p *Problem) Unwrap() error { return p.cause }
 // problemStatus is the one table from codes to statuses. Refusals by a rule go by
 // their kind, see statusOfRule.
 var problemStatus = map[string]statusTitle{
-	"invalid-body":           {400, "The body is not what this route takes"},
-	"invalid-parameter":      {400, "A query parameter is wrong"},
-	"invalid-header":         {400, "A header is wrong"},
-	"unauthenticated":        {401, "A valid API key is needed"},
-	"forbidden":              {403, "The API key does not allow this"},
-	"wrong-host":             {403, "The Host header is not this machine's loopback address"},
-	"not-found":              {404, "There is nothing here"},
-	"method-not-allowed":     {405, "The method is not allowed here"},
-	"rebuild-running":        {409, "A rebuild of this projection is running"},
-	"reconciliation-running": {409, "A reconciliation is running"},
-	"order-deleted":          {410, "The order was deleted"},
-	"precondition-failed":    {412, "The order is at another revision"},
-	"body-too-large":         {413, "The body is too large"},
-	"change-too-large":       {413, "The change is larger than one append may be"},
-	"url-too-long":           {414, "The URL is too long"},
-	"unsupported-media-type": {415, "The content type is not what this route takes"},
-	"key-reused":             {422, "The idempotency key was used for another request"},
-	"at-in-future":           {422, "The business time is in the future"},
-	"precondition-required":  {428, "If-Match is required"},
-	"too-many-requests":      {429, "This caller asks for too much at once; nothing was done"},
-	"header-too-large":       {431, "The header is too large"},
-	"internal":               {500, "Internal error"},
-	"busy":                   {503, "Others change this order right now; nothing was written"},
-	"outcome-unknown":        {503, "It is not known whether this was done; repeat with this key"},
-	"overloaded":             {503, "Too much work is waiting; nothing was done"},
-	"read-only":              {503, "The event store does not accept writes"},
-	"read-model-behind":      {503, "The view has not seen that write yet"},
-	"read-model-parked":      {503, "The view cannot follow this order"},
-	"unavailable":            {503, "Not available right now"},
+	"invalid-body":            {400, "The body is not what this route takes"},
+	"invalid-parameter":       {400, "A query parameter is wrong"},
+	"invalid-header":          {400, "A header is wrong"},
+	"unauthenticated":         {401, "A valid API key is needed"},
+	"forbidden":               {403, "The API key does not allow this"},
+	"wrong-host":              {403, "The Host header is not this machine's loopback address"},
+	"not-found":               {404, "There is nothing here"},
+	"method-not-allowed":      {405, "The method is not allowed here"},
+	"rebuild-running":         {409, "A rebuild of this projection is running"},
+	"reconciliation-running":  {409, "A reconciliation is running"},
+	"order-deleted":           {410, "The order was deleted"},
+	"precondition-failed":     {412, "The order is at another revision"},
+	"body-too-large":          {413, "The body is too large"},
+	"change-too-large":        {413, "The change is larger than one append may be"},
+	"url-too-long":            {414, "The URL is too long"},
+	"unsupported-media-type":  {415, "The content type is not what this route takes"},
+	"key-reused":              {422, "The idempotency key was used for another request"},
+	"at-in-future":            {422, "The business time is in the future"},
+	"precondition-required":   {428, "If-Match is required"},
+	"too-many-requests":       {429, "This caller asks for too much at once; nothing was done"},
+	"header-too-large":        {431, "The header is too large"},
+	"internal":                {500, "Internal error"},
+	"busy":                    {503, "Others change this order right now; nothing was written"},
+	"event-store-unavailable": {503, "The event store does not answer; nothing was written"},
+	"outcome-unknown":         {503, "It is not known whether this was done; repeat with this key"},
+	"overloaded":              {503, "Too much work is waiting; nothing was done"},
+	"read-only":               {503, "The event store does not accept writes"},
+	"read-model-behind":       {503, "The view has not seen that write yet"},
+	"read-model-parked":       {503, "The view cannot follow this order"},
+	"unavailable":             {503, "Not available right now"},
 }
 
 // kindStatus is the status of a refusal by the domain.
@@ -185,6 +186,8 @@ func problemOf(err error) *Problem {
 		return problem("busy", "repeat the command").retry(1).because(err)
 	case errors.Is(err, eventstore.ErrOverloaded):
 		return problem("overloaded", "repeat the command later").retry(2).because(err)
+	case errors.Is(err, eventstore.ErrUnavailable):
+		return problem("event-store-unavailable", "repeat the request later").retry(2).because(err)
 	case errors.Is(err, eventstore.ErrReadOnly):
 		return problem("read-only", "an operator has to act first").retry(60).because(err)
 	case errors.Is(err, eventstore.ErrTooLarge):

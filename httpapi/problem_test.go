@@ -29,6 +29,8 @@ func TestFailuresAreTold(t *testing.T) {
 		{command.ErrBusy, 503, "busy", true},
 		{eventstore.ErrOverloaded, 503, "overloaded", true},
 		{eventstore.ErrReadOnly, 503, "read-only", true},
+		{eventstore.ErrUnavailable, 503, "event-store-unavailable", true},
+		{fmt.Errorf("%w: %w", eventstore.ErrOutcomeUnknown, eventstore.ErrUnavailable), 503, "outcome-unknown", true},
 		{eventstore.ErrTooLarge, 413, "change-too-large", false},
 		{eventstore.ErrDeleted, 410, "order-deleted", false},
 		{eventstore.ErrCorrupt, 500, "internal", false},

@@ -267,6 +267,9 @@ func (s *server) readOf(r *request) (query.Read, error) {
 // freshness tells which generation answered and how far behind the log it was.
 func freshness(h http.Header, f query.Freshness) {
 	h.Set("Read-Generation", strconv.Itoa(f.Generation))
+	if f.LagUnknown {
+		return
+	}
 	h.Set("Read-Lag-Ms", strconv.FormatInt(max(f.Lag.Age, 0).Round(time.Millisecond).Milliseconds(), 10))
 }
 

@@ -85,7 +85,7 @@ func newServer(o Options) *server {
 		s.runKeyHash = []byte(HashKey(o.RunKey))
 	}
 	s.gates = newGates(o.Limits, len(o.Keys)+1)
-	s.metrics = newMetrics(o.Orders, o.Projections, o.Refusals, s.gates)
+	s.metrics = newMetrics(o.Store, o.Orders, o.Projections, o.Refusals, s.gates)
 	s.openapi = document(s.routes, o.Version)
 	return s
 }

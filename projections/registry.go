@@ -69,7 +69,7 @@ func (r registry) makeLive(ctx context.Context, s switched, expected eventstore.
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, eventstore.ErrOutcomeUnknown) && !errors.Is(err, eventstore.ErrOverloaded) {
+		if !errors.Is(err, eventstore.ErrOutcomeUnknown) && !errors.Is(err, eventstore.ErrOverloaded) && !errors.Is(err, eventstore.ErrUnavailable) {
 			return fmt.Errorf("switch to generation %d: %w", s.Generation, err)
 		}
 		if ended := pause.wait(ctx); ended != nil {

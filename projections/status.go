@@ -54,15 +54,14 @@ type Progress struct {
 	Head       eventstore.Position `json:"head"` // of the log at the start
 }
 
-// Status of the projection.
+// Status of the projection. With an error because the log does not answer comes
+// what is known without it: Generations is then not empty, Lag is zero, and
+// CaughtUp false.
 func (m *Manager) Status(ctx context.Context) (Status, error) {
 	if err := m.Started(ctx); err != nil {
 		return Status{}, err
 	}
-	lag, err := m.Lag(ctx)
-	if err != nil {
-		return Status{}, err
-	}
+	lag, behind := m.Lag(ctx)
 	m.mu.Lock()
 	g := m.live
 	if g == nil {
@@ -88,7 +87,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 	case f != nil:
 		live.State = "live"
 		live.Position, _ = f.position()
-		live.CaughtUp = lag == Lag{}
+		live.CaughtUp = behind == nil && lag == Lag{}
 	case s.Rebuild != nil && s.Rebuild.Generation == g.number:
 		live.State = "building"
 	}
@@ -98,7 +97,7 @@ func (m *Manager) Status(ctx context.Context) (Status, error) {
 			Generation: s.Rebuild.Generation, Version: Version, State: "building", Position: s.Rebuild.Position,
 		})
 	}
-	return s, nil
+	return s, behind
 }
 
 // Lag of the live generation: it looks for what comes in the log after the last

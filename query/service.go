@@ -51,13 +51,21 @@ type Service struct {
 	lag     struct {
 		sync.Mutex
 		projections.Lag
-		known time.Time
+		unknown bool      // at the last look
+		until   time.Time // nobody looks before
 	}
 }
 
 // lagRemembered is for how long one look at the log tells all readers the lag:
 // while the views are behind, a look costs more than most questions.
 const lagRemembered = 100 * time.Millisecond
+
+// A log behind a network that does not answer keeps no reader of a view: a look
+// at it is given up after lagLook, and the next one comes after lagPause.
+const (
+	lagLook  = 500 * time.Millisecond
+	lagPause = 2 * time.Second
+)
 
 // replays is how many questions about the past are answered at once: each holds
 // the events of an order in memory.
@@ -86,6 +94,8 @@ const (
 type Freshness struct {
 	Generation int
 	Lag        projections.Lag
+	// LagUnknown: the log does not answer, the view does. Lag is zero.
+	LagUnknown bool
 }
 
 // OrderAnswer is one order.
@@ -133,12 +143,34 @@ func ask[T any](s *Service, question func(Views) (T, error)) (answer T, generati
 func (s *Service) freshness(ctx context.Context, generation int) (Freshness, error) {
 	s.lag.Lock()
 	defer s.lag.Unlock()
-	if time.Since(s.lag.known) > lagRemembered {
-		lag, err := s.options.Progress.Lag(ctx)
+	if time.Now().After(s.lag.until) {
+		lag, unknown, err := s.lookForLag(ctx)
 		if err != nil {
 			return Freshness{}, fmt.Errorf("ask how far the views are: %w", err)
 		}
-		s.lag.Lag, s.lag.known = lag, time.Now()
+		s.lag.Lag, s.lag.unknown, s.lag.until = lag, unknown, time.Now().Add(lagRemembered)
+		if unknown {
+			s.lag.until = time.Now().Add(lagPause)
+		}
 	}
-	return Freshness{Generation: generation, Lag: s.lag.Lag}, nil
+	return Freshness{Generation: generation, Lag: s.lag.Lag, LagUnknown: s.lag.unknown}, nil
+}
+
+// lookForLag reads the log after what is applied. A log that does not answer
+// is no failure: the view has answered.
+func (s *Service) lookForLag(ctx context.Context) (lag projections.Lag, unknown bool, err error) {
+	if _, remote := s.options.Store.(eventstore.Remote); !remote {
+		lag, err = s.options.Progress.Lag(ctx)
+		return lag, false, err
+	}
+	if eventstore.UnreachableOf(s.options.Store) != nil {
+		return lag, true, nil
+	}
+	looking, cancel := context.WithTimeout(ctx, lagLook)
+	defer cancel()
+	lag, err = s.options.Progress.Lag(looking)
+	if err != nil && ctx.Err() == nil && (looking.Err() != nil || errors.Is(err, eventstore.ErrUnavailable)) {
+		return projections.Lag{}, true, nil
+	}
+	return lag, false, err
 }

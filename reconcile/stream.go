@@ -128,7 +128,7 @@ func (j *journal) flush(ctx context.Context) error {
 				j.next, j.writing = eventstore.At(done.Revision), j.writing[n:]
 				break
 			}
-			again := errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrOverloaded)
+			again := errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrOverloaded) || errors.Is(err, eventstore.ErrUnavailable)
 			if !again || attempt == attempts || pause(ctx, 50*time.Millisecond<<attempt) != nil {
 				return fmt.Errorf("write %s: %w", j.stream, err)
 			}

@@ -95,7 +95,7 @@ func Open(ctx context.Context, dir string, o Options) (*Docket, error) {
 		Store: store, Namespace: o.Namespace, Backend: around(o.Backend, projections.Backend(backend)),
 		SpillDir: spill, Disk: o.Disk, Logger: o.Logger,
 	})
-	d.Queries = query.New(query.Options{Store: store, Namespace: o.Namespace, Live: d.live, Progress: d.Manager, Log: d.Log, Clock: d.Orders.Clock})
+	d.Queries = query.New(query.Options{Store: store, Namespace: o.Namespace, Live: d.live, Progress: d.Manager, Log: d.Log, Clock: d.Orders.Clock, Recorded: d.Orders.Recorded})
 	d.Auditor = audit.New(audit.Options{Query: d.Queries})
 	d.Reconciler = reconcile.New(reconcile.Options{
 		Store: store, Namespace: o.Namespace, Projection: d.Manager, SpillDir: spill, Disk: o.Disk, Logger: o.Logger,
