@@ -30,6 +30,7 @@ var arrows = map[string][]string{
 	"eventstore/eventstoretest": {"eventstore"},
 	"eventstore/sqlite":         {"eventstore", "internal/disk", "internal/disk/dirsync"},
 	"eventstore/codec":          {"eventstore", "domain/..."},
+	"eventstore/transfer":       {"eventstore"},
 	"eventstore/esdb":           {"eventstore"},
 	"eventstore/esdbserver":     {"eventstore"},
 
