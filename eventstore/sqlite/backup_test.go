@@ -358,11 +358,15 @@ func TestRestoreInterrupted(t *testing.T) {
 		})
 		_, err := Restore(t.Context(), to, dir, opt)
 		d.SetFault(nil)
+		unfinished := errors.Is(err, ErrRestoreUnfinished)
 		if _, reading := OpenReadOnly(t.Context(), dir); reading != nil && !strings.Contains(reading.Error(), "run the restore again") {
 			t.Errorf("step %d: %v", step, reading)
 		}
 		s := openTest(t, dir)
 		log, logErr := s.Log(t.Context())
+		if err != nil && unfinished != (log == newer) {
+			t.Errorf("step %d: %v, and the next start has %+v", step, err, log)
+		}
 		want := uint64(15)
 		if log == newer {
 			want = 10

@@ -91,10 +91,10 @@ func Restore(ctx context.Context, backup, dir string, opt CopyOptions) (_ Restor
 		return Restored{}, errors.Join(err, opt.Disk.RemoveAll(filepath.Join(dir, restoreName)))
 	}
 	work := filepath.Join(dir, restoreName)
-	err = opt.Disk.Rename(filepath.Join(work, "staged"), filepath.Join(work, "new"))
-	if err == nil {
-		err = opt.Disk.SyncDir(work)
+	if err := opt.Disk.Rename(filepath.Join(work, "staged"), filepath.Join(work, "new")); err != nil {
+		return Restored{}, fmt.Errorf("restore: %w", err)
 	}
+	err = opt.Disk.SyncDir(work)
 	if err == nil {
 		r.Aside, err = finishRestore(opt.Disk, dir, opt.Now())
 	}
@@ -102,10 +102,14 @@ func Restore(ctx context.Context, backup, dir string, opt CopyOptions) (_ Restor
 		err = syncAbove(opt.Disk, dir)
 	}
 	if err != nil {
-		return Restored{}, fmt.Errorf("restore: %w", err)
+		return Restored{}, fmt.Errorf("%w: %w", ErrRestoreUnfinished, err)
 	}
 	return r, nil
 }
+
+// ErrRestoreUnfinished: the restored log is whole, and is put into its place by
+// whoever opens the folder next.
+var ErrRestoreUnfinished = errors.New("restore: the backup was copied, and the next start on this folder puts it into its place")
 
 // stageRestore copies the backup, checks the copy, and makes it the next epoch.
 func stageRestore(ctx context.Context, backup, dir string, seen []Sighting, r *Restored, opt CopyOptions) error {
