@@ -158,9 +158,3 @@ func (q *request) decodePosition(o *streams.ReadReq_Options_AllOptions) error {
 	}
 	return nil
 }
-
-// beyond reports whether a position is none of a log that ends at head: one
-// that is not where a record is or the next one will be.
-func beyond(p, head eventstore.Position) bool {
-	return p.Prepare != p.Commit || p.Commit > head.Commit+1
-}
