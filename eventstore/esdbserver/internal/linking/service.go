@@ -9,7 +9,6 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/projections"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/google/uuid"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -252,7 +251,7 @@ func (s *Service) nothing(ctx context.Context, name string) (*structpb.Value, er
 }
 
 // Statistics tells about one projection, or those of a mode by name.
-func (s *Service) Statistics(req *projections.StatisticsReq, out grpc.ServerStreamingServer[projections.StatisticsResp]) error {
+func (s *Service) Statistics(req *projections.StatisticsReq, out projections.Projections_StatisticsServer) error {
 	ctx := out.Context()
 	if err := s.Guard.Check(ctx, access.Statistics, ""); err != nil {
 		return err
