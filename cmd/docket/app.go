@@ -10,20 +10,40 @@ import (
 	"os"
 	"time"
 
+	"github.com/docket-orders/docket/eventstore/esdb"
 	"github.com/docket-orders/docket/httpapi"
 	"github.com/docket-orders/docket/internal/embedded"
 )
 
-// app is a docket over an embedded store, without a listener.
+// app is a docket without a listener.
 type app struct{ *embedded.Docket }
 
-// openApp opens the folder of the configuration and starts everything in it.
+// openApp opens the folder of the configuration, with the log in it or the one
+// elsewhere, and starts everything.
 func (p *program) openApp(level slog.Level) (*app, error) {
-	d, err := embedded.Open(p.ctx, p.config.Data, embedded.Options{Namespace: p.config.namespace(), Logger: p.logger(level)})
+	o := embedded.Options{Namespace: p.config.namespace(), Logger: p.logger(level)}
+	if p.config.EventStore != "" {
+		store, err := p.openEventStore(o.Logger)
+		if err != nil {
+			return nil, err
+		}
+		o.Remote = &embedded.Remote{Store: store, Snapshots: store.Snapshots(o.Namespace)}
+	}
+	d, err := embedded.Open(p.ctx, p.config.Data, o)
 	if err != nil {
 		return nil, err
 	}
 	return &app{d}, nil
+}
+
+// openEventStore connects to the log that --eventstore names. Errors do not tell
+// the connection string: there may be a password in it.
+func (p *program) openEventStore(logger *slog.Logger) (*esdb.Store, error) {
+	store, err := esdb.Open(p.ctx, p.config.EventStore, esdb.Options{Logger: logger})
+	if err != nil {
+		return nil, fmt.Errorf("--eventstore: %w", err)
+	}
+	return store, nil
 }
 
 // handler is the HTTP API over this app. lifetime ends what goes on after its

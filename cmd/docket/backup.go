@@ -7,6 +7,7 @@ import (
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/sqlite"
+	"github.com/docket-orders/docket/internal/disk"
 	"github.com/docket-orders/docket/internal/embedded"
 	views "github.com/docket-orders/docket/projections/sqlite"
 )
@@ -55,6 +56,9 @@ type restored struct {
 
 // Run makes the log of a backup that of the folder.
 func (c *restoreCommand) Run(p *program) error {
+	if err := embedded.RequireOwnLog(disk.OS(), p.config.Data); err != nil {
+		return err
+	}
 	backend := views.NewBackend(p.config.Data, views.Options{})
 	shown := newProgress(p.stderr)
 	r, err := sqlite.Restore(p.ctx, c.Backup, p.config.Data, sqlite.CopyOptions{

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/docket-orders/docket/httpapi"
+	"github.com/docket-orders/docket/projections"
 )
 
 // client speaks the HTTP API of one docket. It may be used by many goroutines.
@@ -122,11 +123,12 @@ func (c *client) ask(ctx context.Context, method, path string, body, answer any)
 }
 
 // answers reports whether a docket is there that knows the key. It must be a
-// route that wants one: another docket may have taken the port.
+// route that wants one, since another docket may have taken the port, and one
+// that asks no event store, which may be away.
 func (c *client) answers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	_, _, err := c.do(ctx, http.MethodGet, "/v1/projections", nil, nil)
+	_, _, err := c.do(ctx, http.MethodGet, "/v1/projections/"+projections.Name+"/parked", nil, nil)
 	return err == nil
 }
 

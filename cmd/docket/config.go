@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -21,14 +22,16 @@ type config struct {
 	Projections viewsGroup     `cmd:"" help:"Look after the views."`
 	Reconcile   reconcileGroup `cmd:"" help:"Ask whether the views say what the log says."`
 	Eventstore  eventsGroup    `cmd:"" help:"Look after the log of events."`
+	Ready       readyCommand   `cmd:"" help:"Ask a running docket what it can serve; for health checks."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 
-	Data      string `placeholder:"DIR" env:"DOCKET_DATA" help:"Folder of the embedded store (${env}; default ./docket-data, for demo ./docket-demo)."`
-	Server    string `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`
-	Key       string `placeholder:"KEY" env:"DOCKET_KEY" help:"API key for --server (${env})."`
-	Namespace string `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
-	LogLevel  string `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
-	JSON      bool   `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
+	Data       string `placeholder:"DIR" env:"DOCKET_DATA" help:"Folder of the embedded store (${env}; default ./docket-data, for demo ./docket-demo)."`
+	EventStore string `name:"eventstore" placeholder:"URL" env:"DOCKET_EVENTSTORE" help:"The log is in the EventStoreDB of this connection string, esdb://HOST:PORT?tls=false for one (${env}, where a password in it is not seen by other users); --data then holds the views alone."`
+	Server     string `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`
+	Key        string `placeholder:"KEY" env:"DOCKET_KEY" help:"API key for --server (${env})."`
+	Namespace  string `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
+	LogLevel   string `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
+	JSON       bool   `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
 
 	Config kong.ConfigFlag `placeholder:"FILE" env:"DOCKET_CONFIG" help:"JSON file of flags by name: {\"listen\": \"127.0.0.1:9000\", \"limit-body-bytes\": 2097152} (${env}). What the command line or the environment says comes first."`
 }
@@ -42,6 +45,9 @@ func (c *config) Validate(parsed *kong.Context) error {
 	case "", "debug", "info", "warn", "error":
 	default:
 		return fmt.Errorf("--log-level: %q: want debug, info, warn or error", c.LogLevel)
+	}
+	if err := c.checkEventStore(parsed); err != nil {
+		return err
 	}
 	own := parsed.Selected() != nil && parsed.Selected().Target.Addr().Type().Implements(needsFolderType)
 	if c.Data == "" {
@@ -61,6 +67,21 @@ func (c *config) Validate(parsed *kong.Context) error {
 	}
 	if u, err := url.Parse(c.Server); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" {
 		return fmt.Errorf("--server: %q: want http://HOST:PORT or https://HOST:PORT", c.Server)
+	}
+	return nil
+}
+
+// checkEventStore refuses a log elsewhere to those who work on that in the
+// folder. What the connection string says, opening it tells.
+func (c *config) checkEventStore(parsed *kong.Context) error {
+	if c.EventStore == "" || parsed.Selected() == nil {
+		return nil
+	}
+	if parsed.Selected().Target.Addr().Type().Implements(needsLogType) {
+		return fmt.Errorf("--eventstore: %s works on the log in the folder --data, not on one elsewhere", parsed.Command())
+	}
+	if parsed.Command() == "serve" && c.Serve.EsdbListen != "" {
+		return errors.New("--esdb-listen: it serves the log in the folder --data, and with --eventstore there is none")
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/disk"
+	"github.com/docket-orders/docket/internal/embedded"
 )
 
 // connection is how a command reaches a docket: over HTTP to one that runs, or
@@ -28,6 +30,9 @@ type connection struct {
 
 // probeTimeout bounds the look whether a docket answers.
 const probeTimeout = 3 * time.Second
+
+// readyTimeout is longer than a docket takes to find out what it can serve.
+const readyTimeout = 10 * time.Second
 
 // connect reaches the docket of the configuration. close it. Only a command that
 // brings orders makes a folder that is not there; the others would answer from
@@ -50,7 +55,7 @@ func (p *program) connect(makeFolder bool) (*connection, error) {
 		// The process may be another one that got its number; the lock on the
 		// folder decides.
 	}
-	if !makeFolder {
+	if !makeFolder && p.config.EventStore == "" {
 		if err := p.requireLog(); err != nil {
 			return nil, fmt.Errorf("%w, or a running docket with --server URL", err)
 		}
@@ -61,6 +66,9 @@ func (p *program) connect(makeFolder bool) (*connection, error) {
 // requireLog refuses a folder in which no docket has been. A restore that was
 // interrupted may have left one without its log.
 func (p *program) requireLog() error {
+	if err := embedded.RequireOwnLog(disk.OS(), p.config.Data); err != nil {
+		return err
+	}
 	_, err := os.Stat(filepath.Join(p.config.Data, "events.db"))
 	if errors.Is(err, fs.ErrNotExist) {
 		_, err = os.Stat(filepath.Join(p.config.Data, "restore"))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +24,7 @@ import (
 // speaking is how the log of a folder is served in EventStoreDB's protocol;
 // shared by serve and eventstore serve.
 type speaking struct {
-	TLS          bool   `name:"esdb-tls" env:"DOCKET_ESDB_TLS" help:"Serve EventStoreDB clients over TLS with users and access lists; the certificate is self-made, its authority is written to the folder (${env})."`
+	TLS          bool   `name:"esdb-tls" env:"DOCKET_ESDB_TLS" help:"Serve EventStoreDB clients over TLS with users and access lists; the certificate is self-made and kept in the folder (${env})."`
 	TLSCert      string `name:"esdb-tls-cert" placeholder:"FILE" env:"DOCKET_ESDB_TLS_CERT" help:"The same with this certificate, PEM (${env}); wants --esdb-tls-key."`
 	TLSKey       string `name:"esdb-tls-key" placeholder:"FILE" env:"DOCKET_ESDB_TLS_KEY" help:"Private key of --esdb-tls-cert, PEM (${env})."`
 	Insecure     bool   `name:"esdb-insecure" env:"DOCKET_ESDB_INSECURE" help:"Serve EventStoreDB clients of other machines without TLS and without users: everybody may do everything (${env}). On 127.0.0.1 that is so without it."`
@@ -32,7 +33,7 @@ type speaking struct {
 	Projections  bool   `name:"esdb-projections" env:"DOCKET_ESDB_PROJECTIONS" help:"Start the projections $$by_category and $$by_event_type (${env}). They write links into the log."`
 
 	password string
-	given    *tls.Certificate
+	given    *tls.Config
 }
 
 // passwordVariable is not a flag: a command line is seen by everybody.
@@ -58,11 +59,9 @@ func (s *speaking) validate(flag, address string) error {
 		}
 	}
 	if s.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
-		if err != nil {
-			return fmt.Errorf("--esdb-tls-cert %s, --esdb-tls-key %s: %w", s.TLSCert, s.TLSKey, err)
+		if s.given, err = esdbserver.LoadTLS(s.TLSCert, s.TLSKey); err != nil {
+			return fmt.Errorf("--esdb-tls-cert, --esdb-tls-key: %w", err)
 		}
-		s.given = &pair
 	}
 	s.password = os.Getenv(passwordVariable)
 	if s.PasswordFile != "" {
@@ -126,8 +125,7 @@ func (s *speaking) speak(ctx context.Context, store *sqlite.Store, dir string, l
 	out.Connection = fmt.Sprintf("esdb://%s?tls=false", address)
 	if s.secure() {
 		out.Connection = fmt.Sprintf("esdb://admin:PASSWORD@%s", address)
-		certificate := s.given
-		if certificate == nil {
+		if o.TLS = s.given; o.TLS == nil {
 			made, file, err := selfMade(dir, hostsOf(address, listener.Addr()), time.Now())
 			if err != nil {
 				return nil, errors.Join(err, listener.Close())
@@ -135,10 +133,9 @@ func (s *speaking) speak(ctx context.Context, store *sqlite.Store, dir string, l
 			if file, err = filepath.Abs(file); err != nil {
 				return nil, errors.Join(err, listener.Close())
 			}
-			certificate, out.CAFile = &made, file
-			out.Connection += "?tlsCaFile=" + file
+			o.TLS, out.CAFile = &tls.Config{Certificates: []tls.Certificate{made}}, file
+			out.Connection += "?tlsCaFile=" + url.QueryEscape(file)
 		}
-		o.TLS = &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12}
 	}
 	var err error
 	// What was started outlives ctx: it is ended by close.

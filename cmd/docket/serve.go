@@ -17,6 +17,18 @@ type needsFolder interface{ needsFolder() }
 
 var needsFolderType = reflect.TypeFor[needsFolder]()
 
+// needsLog marks commands that work on the log in the folder, and never on one
+// elsewhere.
+type needsLog interface{ needsLog() }
+
+var needsLogType = reflect.TypeFor[needsLog]()
+
+func (*demoCommand) needsLog()        {}
+func (*verifyCommand) needsLog()      {}
+func (*backupCommand) needsLog()      {}
+func (*restoreCommand) needsLog()     {}
+func (*eventsServeCommand) needsLog() {}
+
 func (*serveCommand) needsFolder()  {}
 func (*demoCommand) needsFolder()   {}
 func (*verifyCommand) needsFolder() {}

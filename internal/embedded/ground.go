@@ -60,17 +60,8 @@ func open(ctx context.Context, dir string, backend *views.Backend, o Options) (g
 // ErrOtherFolder when the folder's log is elsewhere. Of the options it takes
 // Logger, VFS and Disk.
 func OpenLog(ctx context.Context, dir string, o Options) (*sqlite.Store, eventstore.LogIdentity, error) {
-	d, marker := or(o.Disk), filepath.Join(dir, elsewhere)
-	has, err := hasLog(d, dir)
-	if err != nil {
+	if err := RequireOwnLog(or(o.Disk), dir); err != nil {
 		return nil, eventstore.LogIdentity{}, err
-	}
-	if log, err := d.ReadFile(marker); err == nil && !has {
-		return nil, eventstore.LogIdentity{}, fmt.Errorf("%w: %s holds views of the log %s, which is in an EventStoreDB, and no log: say --eventstore as before, or name another folder with --data", ErrOtherFolder, dir, log)
-	} else if err == nil { // a log was put here since
-		if err := d.Remove(marker); err != nil {
-			return nil, eventstore.LogIdentity{}, err
-		}
 	}
 	store, err := sqlite.Open(ctx, dir, sqlite.Options{Logger: o.Logger, VFS: o.VFS, Disk: o.Disk})
 	if err != nil {
@@ -89,6 +80,27 @@ func OpenLog(ctx context.Context, dir string, o Options) (*sqlite.Store, eventst
 		return nil, log, errors.Join(err, store.Close())
 	}
 	return store, log, nil
+}
+
+// RequireOwnLog fails with ErrOtherFolder when a folder is that of the views of
+// a log elsewhere. One that holds nothing yet is anybody's.
+func RequireOwnLog(d disk.FS, dir string) error {
+	marker := filepath.Join(dir, elsewhere)
+	log, err := d.ReadFile(marker)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look whose views are there: %w", err)
+	}
+	has, err := hasLog(d, dir)
+	if err != nil {
+		return err
+	}
+	if !has {
+		return fmt.Errorf("%w: %s holds views of the log %.36q, which is in an EventStoreDB, and no log of its own: say --eventstore as before, or name another folder with --data", ErrOtherFolder, dir, log)
+	}
+	return d.Remove(marker) // a log was put here since
 }
 
 // takeFolder makes the folder that of the views of a log elsewhere, and locks it.
