@@ -34,7 +34,9 @@ func (s streamsService) Append(in streams.Streams_AppendServer) error {
 	ctx := in.Context()
 	call := &appendCall{guard: s.server.guard}
 	received := make(chan error, 1)
-	go func() { received <- call.receive(ctx, in) }()
+	go func() {
+		received <- s.server.contain("Append", func() error { return call.receive(ctx, in) })
+	}()
 	timer := time.NewTimer(s.server.maxReceiving)
 	defer timer.Stop()
 	select {
@@ -44,6 +46,8 @@ func (s streamsService) Append(in streams.Streams_AppendServer) error {
 		}
 	case <-timer.C:
 		return wire.TimedOut("the append was not complete after %v", s.server.maxReceiving)
+	case <-s.server.closing:
+		return shuttingDown()
 	}
 	out, err := s.server.append(ctx, call.proposal)
 	resp, err := appendResponse(out, err, call.stream)
@@ -117,7 +121,11 @@ func (c *appendCall) message(req *streams.AppendReq) error {
 	if m == nil {
 		return wire.Unhandled("Only proposed messages may follow the options of an append.")
 	}
-	return c.add(m)
+	err := c.add(m)
+	if errors.Is(err, eventstore.ErrTooLarge) {
+		return wire.AppendTooLarge()
+	}
+	return err
 }
 
 // proposal is an append that is being received.
@@ -145,7 +153,8 @@ type proposedMessage interface {
 	GetData() []byte
 }
 
-// add checks a message and keeps it as an event.
+// add checks a message and keeps it as an event. It fails with a refusal, or
+// with eventstore.ErrTooLarge.
 func (p *proposal) add(m proposedMessage) error {
 	metadata := m.GetMetadata()
 	for _, key := range [...]string{wire.KeyType, wire.KeyContentType} {
@@ -159,8 +168,9 @@ func (p *proposal) add(m proposedMessage) error {
 		Data:     m.GetData(),
 		Metadata: m.GetCustomMetadata(),
 	}
-	if p.size += eventstore.AppendSize([]eventstore.Event{e}); p.size > eventstore.MaxAppendSize {
-		return wire.AppendTooLarge()
+	size := p.size + eventstore.AppendSize([]eventstore.Event{e})
+	if size > eventstore.MaxAppendSize {
+		return eventstore.ErrTooLarge
 	}
 	if len(p.events) == maxEvents {
 		return wire.BadRequest("An append has at most %d events.", maxEvents)
@@ -175,7 +185,7 @@ func (p *proposal) add(m proposedMessage) error {
 		return wire.Unhandled("The type of an event is empty.")
 	}
 	e.ID = id
-	p.events = append(p.events, e)
+	p.events, p.size = append(p.events, e), size
 	return nil
 }
 

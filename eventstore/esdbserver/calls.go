@@ -14,34 +14,49 @@ import (
 // who calls, keeps a panic inside the call, and sends the trailers of a
 // refusal.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
-	defer func() {
-		if refusal := s.refusal(&err, recover(), info.FullMethod); refusal != nil {
-			resp = nil
-			if failed := grpc.SetTrailer(ctx, refusal.Trailer); failed != nil {
-				s.options.Logger.Error("trailers of an answer are lost", "method", info.FullMethod, "error", failed)
-			}
-		}
-	}()
-	ctx, err = s.guard.Authenticate(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return handle(ctx, req)
+	err = s.around(ctx, info.FullMethod, func(ctx context.Context) error {
+		resp, err = handle(ctx, req)
+		return err
+	})
+	return resp, err
 }
 
 // stream is unary for calls that stream.
-func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	defer func() {
-		if refusal := s.refusal(&err, recover(), info.FullMethod); refusal != nil {
-			ss.SetTrailer(refusal.Trailer)
+func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	return s.around(ss.Context(), info.FullMethod, func(ctx context.Context) error {
+		return handle(srv, &callerStream{ServerStream: ss, ctx: ctx})
+	})
+}
+
+func (s *Server) around(ctx context.Context, method string, handle func(context.Context) error) error {
+	err := s.contain(method, func() error {
+		ctx, err := s.admit(ctx)
+		if err != nil {
+			return err
 		}
-	}()
-	ctx, err := s.guard.Authenticate(ss.Context())
-	if err != nil {
+		return handle(ctx)
+	})
+	var refusal *wire.Refusal
+	if !errors.As(err, &refusal) {
 		return err
 	}
-	return handle(srv, &callerStream{ServerStream: ss, ctx: ctx})
+	if failed := grpc.SetTrailer(ctx, refusal.Trailer); failed != nil {
+		s.options.Logger.Error("the trailers of an answer are lost", "method", method, "error", failed)
+	}
+	return refusal // one that is wrapped would reach the client as UNKNOWN
 }
+
+// admit finds out who calls, and refuses calls while the server is closing.
+func (s *Server) admit(ctx context.Context) (context.Context, error) {
+	select {
+	case <-s.closing:
+		return ctx, shuttingDown()
+	default:
+		return s.guard.Authenticate(ctx)
+	}
+}
+
+func shuttingDown() error { return wire.Unavailable("Server Is Not Ready: it is shutting down") }
 
 // callerStream carries the caller in its context.
 type callerStream struct {
@@ -51,17 +66,14 @@ type callerStream struct {
 
 func (c *callerStream) Context() context.Context { return c.ctx }
 
-// refusal is the one that a call ends with, nil when it ends otherwise. A panic
-// ends the call alone.
-func (s *Server) refusal(err *error, panicked any, method string) *wire.Refusal {
-	if panicked != nil {
-		s.options.Logger.Error("a call panicked", "method", method, "panic", panicked, "stack", string(debug.Stack()))
-		*err = wire.Unhandled("")
-	}
-	var refusal *wire.Refusal
-	if errors.As(*err, &refusal) {
-		// A refusal that was wrapped would reach the client as UNKNOWN.
-		*err = refusal
-	}
-	return refusal
+// contain runs f, and answers with its panic, which ends this call and not the
+// process.
+func (s *Server) contain(method string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.options.Logger.Error("a call panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
+			err = wire.Unhandled("")
+		}
+	}()
+	return f()
 }

@@ -6,14 +6,22 @@
 // system projections $by_category and $by_event_type), Gossip and
 // ServerFeatures. What it does not do is answered UNIMPLEMENTED. It knows the
 // port eventstore, and no adapter and nothing of orders. cmd starts it.
+//
+// appends.go, batch.go and deletes.go are what writes, discovery.go what
+// clients ask first; calls.go stands around every call, limits.go says what a
+// client may cost. Reads, persistent subscriptions and projections have
+// packages of their own below internal.
 package esdbserver
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
@@ -23,8 +31,6 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/access"
@@ -39,19 +45,33 @@ type Options struct {
 	Logger *slog.Logger     // nil: slog.Default()
 	// TLS, when set, makes the server a secure one: clients authenticate with
 	// user and password, and access lists hold. nil: insecure mode, everything
-	// is allowed to everybody.
+	// is allowed to everybody. LoadTLS and SelfSigned make one.
 	TLS *tls.Config
 	// AdminPassword is that of the user admin, and OpsPassword that of ops, when
-	// the store has no users yet; empty: "changeit", as in EventStoreDB.
+	// the store does not have these users yet; empty: "changeit", as in
+	// EventStoreDB.
 	AdminPassword, OpsPassword string
-	// Advertise is the host:port that gossip names; empty: the one listened on.
+	// Users are further users of a secure server. Who is in the store already
+	// gets this password and these groups.
+	Users []User
+	// Advertise is the host:port that gossip names; empty: the one that the
+	// client who asks has dialled.
 	Advertise string
 	// Projections starts the system projections with the server.
 	Projections bool
 }
 
+// User may use a secure server. The groups $admins and $ops are those of
+// EventStoreDB; every other one has the meaning that access lists give it.
+type User struct {
+	Login    string // without ":"
+	Password string
+	Groups   []string
+}
+
 // Server serves one store. It is made by New, serves on any number of
-// listeners, and is ended by Close.
+// listeners, and is ended by Close. All methods may be called from many
+// goroutines.
 type Server struct {
 	options     Options
 	grpc        *grpc.Server
@@ -60,21 +80,42 @@ type Server struct {
 	groups      *groups.Service
 	projections *linking.Service
 
+	connections chan struct{} // one for each that is open
+	closing     chan struct{}
+	close       sync.Once
+
 	maxReceiving time.Duration // shorter in tests
 }
 
 // New prepares what the protocol expects in the store ($users among it), and
-// starts persistent subscriptions and projections.
+// starts persistent subscriptions and projections. Connections to a listener
+// that is made before New wait until Serve.
 func New(ctx context.Context, o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Server{options: o, guard: access.Open(), maxReceiving: maxReceiving}
-	s.reader = reading.New(reading.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger})
-	var err, err2 error
-	s.groups, err = groups.New(ctx, groups.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger})
-	s.projections, err2 = linking.New(ctx, linking.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger, Running: o.Projections})
-	if err := errors.Join(err, err2); err != nil {
+	accounts, err := o.accounts()
+	if err != nil {
+		return nil, err
+	}
+	if err := access.Announce(ctx, o.Store, accounts); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		options: o, guard: access.Open(),
+		connections: make(chan struct{}, maxConnections), closing: make(chan struct{}),
+		maxReceiving: maxReceiving,
+	}
+	if o.TLS != nil {
+		if err := access.KeepUsers(ctx, o.Store, accounts); err != nil {
+			return nil, err
+		}
+		if s.guard, err = access.New(ctx, access.Options{Store: o.Store, Logger: o.Logger}); err != nil {
+			return nil, fmt.Errorf("follow users and access lists: %w", err)
+		}
+	}
+	if err := s.startServices(ctx); err != nil {
+		s.guard.Close()
 		return nil, err
 	}
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
@@ -88,40 +129,82 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-const (
-	// maxMessage is the largest message that is received, a little below 16 MiB
-	// as in EventStoreDB.
-	maxMessage = 16<<20 - 10000
-	// minPing is how often clients may ping. Go's does every 10 s, also while it
-	// has no call.
-	minPing = time.Second
-)
+func (s *Server) startServices(ctx context.Context) error {
+	o := s.options
+	s.reader = reading.New(reading.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger})
+	var err, err2 error
+	s.groups, err = groups.New(ctx, groups.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger})
+	s.projections, err2 = linking.New(ctx, linking.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger, Running: o.Projections})
+	if err == nil && err2 == nil {
+		return nil
+	}
+	s.reader.Close()
+	if err == nil {
+		s.groups.Close()
+	}
+	if err2 == nil {
+		s.projections.Close()
+	}
+	return errors.Join(err, err2)
+}
 
-func (s *Server) grpcOptions() []grpc.ServerOption {
-	options := []grpc.ServerOption{
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 20 * time.Second}),
-		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.UnaryInterceptor(s.unary),
-		grpc.StreamInterceptor(s.stream),
+// accounts are the users that the store should have.
+func (o Options) accounts() ([]access.Account, error) {
+	const defaultPassword = "changeit"
+	accounts := []access.Account{
+		{Login: "admin", FullName: "Event Store Administrator", Password: o.AdminPassword, Groups: []string{"$admins"}},
+		{Login: "ops", FullName: "Event Store Operations", Password: o.OpsPassword, Groups: []string{"$ops"}},
 	}
-	if s.options.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(s.options.TLS)))
+	for i := range accounts {
+		if accounts[i].Password == "" {
+			accounts[i].Password = defaultPassword
+		}
 	}
-	return options
+	for _, u := range o.Users {
+		if u.Login == "" || strings.Contains(u.Login, ":") || u.Password == "" {
+			return nil, fmt.Errorf("user %q: a user has a login without \":\", and a password", u.Login)
+		}
+		accounts = append(accounts, access.Account{Login: u.Login, FullName: u.Login, Password: u.Password, Groups: u.Groups, Replace: true})
+	}
+	return accounts, nil
 }
 
 // Serve answers on the listener until Close, and closes it. It returns nil
 // after Close.
-func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+func (s *Server) Serve(l net.Listener) error {
+	err := s.grpc.Serve(&boundedListener{Listener: l, open: s.connections})
+	if errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return err
+}
 
-// Close ends all calls: what was accepted is written, subscriptions end with
-// UNAVAILABLE, and checkpoints are kept.
+// closeWait is how long Close waits for calls that are being answered.
+const closeWait = 10 * time.Second
+
+// Close ends all calls: what was accepted is written and answered, what is
+// still being received and subscriptions end with UNAVAILABLE, and checkpoints
+// are kept. Closing twice is harmless.
 func (s *Server) Close() error {
-	s.reader.Close()
-	s.groups.Close()
-	s.projections.Close()
-	s.grpc.Stop()
+	s.close.Do(func() {
+		close(s.closing)
+		stopped := make(chan struct{})
+		go func() {
+			s.grpc.GracefulStop()
+			close(stopped)
+		}()
+		s.reader.Close()
+		s.groups.Close()
+		s.projections.Close()
+		select {
+		case <-stopped:
+		case <-time.After(closeWait):
+			s.options.Logger.Warn("calls are cut off that did not end in time", "waited", closeWait)
+			s.grpc.Stop()
+			<-stopped
+		}
+		s.guard.Close()
+	})
 	return nil
 }
 

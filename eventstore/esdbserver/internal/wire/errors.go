@@ -10,6 +10,7 @@ package wire
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -32,7 +33,21 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s", r.Code, r.Detail
 func (r *Refusal) GRPCStatus() *status.Status { return status.New(r.Code, r.Detail) }
 
 func refuse(code codes.Code, detail string, trailer ...string) *Refusal {
+	for i, text := range trailer {
+		trailer[i] = printable(text)
+	}
 	return &Refusal{Code: code, Detail: detail, Trailer: metadata.Pairs(trailer...)}
+}
+
+// printable replaces what cannot stand in a header: with it the whole answer
+// would be lost. Letters outside of ASCII arrive as they are.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // AccessDenied: who is known is not allowed to.

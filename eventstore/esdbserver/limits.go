@@ -1,0 +1,90 @@
+package esdbserver
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/docket-orders/docket/eventstore/esdbserver/internal/reading"
+)
+
+// What clients may cost. Those of one append are in appends.go and batch.go,
+// those of passwords in internal/access.
+const (
+	maxConnections = 1024
+	maxHandshake   = 10 * time.Second // of a connection: TLS and HTTP/2
+	maxCalls       = 1024             // open at once on one connection; clients wait for more
+	maxHeaders     = 16 << 10         // bytes of a call's headers
+	// maxMessage is the largest message that is received, a little below 16 MiB
+	// as in EventStoreDB.
+	maxMessage = 16<<20 - 10000
+	// A call may have this much on the way before its handler reads it.
+	callWindow       = 256 << 10
+	connectionWindow = 1 << 20
+	// minPing is how often clients may ping. Go's does every 10 s, also while it
+	// has no call.
+	minPing = time.Second
+	// A peer that is silent for pingAfter is asked whether it is there, and has
+	// pingWait to answer.
+	pingAfter = 10 * time.Second
+	pingWait  = 20 * time.Second
+	// maxIdle ends connections without calls; clients make a new one.
+	maxIdle = 30 * time.Minute
+)
+
+func (s *Server) grpcOptions() []grpc.ServerOption {
+	options := []grpc.ServerOption{
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingWait, MaxConnectionIdle: maxIdle}),
+		grpc.ConnectionTimeout(maxHandshake),
+		grpc.MaxConcurrentStreams(maxCalls),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.ForceServerCodecV2(reading.Codec()),
+		grpc.StaticStreamWindowSize(callWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
+		grpc.WaitForHandlers(true),
+		grpc.UnaryInterceptor(s.unary),
+		grpc.StreamInterceptor(s.stream),
+	}
+	if s.options.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(s.options.TLS)))
+	}
+	return options
+}
+
+// boundedListener hangs up at once when too many connections are open.
+type boundedListener struct {
+	net.Listener
+	open chan struct{}
+}
+
+func (l *boundedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case l.open <- struct{}{}:
+			return &boundedConn{Conn: conn, open: l.open}, nil
+		default:
+			conn.Close()
+		}
+	}
+}
+
+type boundedConn struct {
+	net.Conn
+	open chan struct{}
+	once sync.Once
+}
+
+func (c *boundedConn) Close() error {
+	c.once.Do(func() { <-c.open })
+	return c.Conn.Close()
+}
