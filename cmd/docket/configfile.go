@@ -42,7 +42,7 @@ func (f configFile) Validate(app *kong.Application) error {
 	known := map[string]bool{}
 	err := kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
 		if flag, ok := node.(*kong.Flag); ok {
-			known[flag.Name] = true
+			known[fileName(flag)] = true
 		}
 		return next(nil)
 	})
@@ -57,6 +57,16 @@ func (f configFile) Validate(app *kong.Application) error {
 	return nil
 }
 
+// fileName is how a file names a flag. Where two commands have flags of one name
+// that mean different things, that of one has an alias, which the file goes by:
+// eventstore serve does not listen where serve does.
+func fileName(flag *kong.Flag) string {
+	if len(flag.Aliases) > 0 {
+		return flag.Aliases[0]
+	}
+	return flag.Name
+}
+
 // Resolve implements kong.Resolver. What the command line says, kong does not
 // ask for.
 func (f configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
@@ -65,7 +75,7 @@ func (f configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any
 			return nil, nil
 		}
 	}
-	value, ok := f[flag.Name]
+	value, ok := f[fileName(flag)]
 	if !ok {
 		return nil, nil
 	}
