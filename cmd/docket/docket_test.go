@@ -43,6 +43,8 @@ const excerpt = "../../importer/excerpt/online-retail-excerpt.csv"
 // testscript they know:
 //
 //	await-server DIR             until the docket of the folder is ready
+//	await-esdb                   until something listens on $ESDB_ADDRESS, which
+//	                             is free at first; $ESDB is its connection string
 //	http STATUS METHOD PATH [BODY]
 //	                             one request to it; the answer is stdout
 //	newer FILE                   makes a database of it that a later docket wrote
@@ -58,10 +60,20 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			free, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			e.Setenv("ESDB_ADDRESS", free.Addr().String())
+			e.Setenv("ESDB", "esdb://"+free.Addr().String()+"?tls=false")
+			if err := free.Close(); err != nil {
+				return err
+			}
 			return os.WriteFile(filepath.Join(e.WorkDir, "excerpt.csv"), text, 0o600)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"await-server": awaitServer,
+			"await-esdb":   awaitEventStore,
 			"http":         scriptHTTP,
 			"newer":        makeNewer,
 			"damage":       damage,
@@ -97,6 +109,21 @@ func awaitServer(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no docket is ready in %s", args[0])
+}
+
+func awaitEventStore(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: await-esdb")
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		if conn, err := net.Dial("tcp", ts.Getenv("ESDB_ADDRESS")); err == nil {
+			ts.Check(conn.Close())
+			return
+		}
+	}
+	ts.Fatalf("nothing listens on %s", ts.Getenv("ESDB_ADDRESS"))
 }
 
 func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {

@@ -31,6 +31,7 @@ type ImportOptions struct {
 // Imported says what an import did.
 type Imported struct {
 	Log     eventstore.LogIdentity // the target's
+	Head    eventstore.Position    // its last event that was compared; Start: none
 	There   int64                  // events that were there from before
 	Written int64
 	Streams int64
@@ -79,7 +80,7 @@ func (f *File) Import(ctx context.Context, store eventstore.Store, o ImportOptio
 	done.Streams = f.Streams
 	next, stop := iter.Pull2(f.read().entries(ctx))
 	defer stop()
-	if done.There, err = f.compare(ctx, store, next, "comparing events", o.Progress); err != nil {
+	if done.There, done.Head, err = f.compare(ctx, store, next, "comparing events", o.Progress); err != nil {
 		return done, err
 	}
 	w := &appender{store: store, patience: o.Patience}
@@ -100,8 +101,8 @@ func (f *File) Import(ctx context.Context, store eventstore.Store, o ImportOptio
 	}
 	again, stop := iter.Pull2(f.read().entries(ctx))
 	defer stop()
-	n, err := f.compare(ctx, store, again, "verifying events", o.Progress)
-	if err != nil {
+	var n int64
+	if n, done.Head, err = f.compare(ctx, store, again, "verifying events", o.Progress); err != nil {
 		return done, fmt.Errorf("verify: %w", err)
 	}
 	if _, err, more := again(); more {
@@ -111,15 +112,16 @@ func (f *File) Import(ctx context.Context, store eventstore.Store, o ImportOptio
 }
 
 // compare reads what the store has in the categories of the file, and takes as
-// many events off next, which must be the same. It answers how many.
-func (f *File) compare(ctx context.Context, store eventstore.Store, next func() (entry, error, bool), phase string, progress Progress) (n int64, err error) {
+// many events off next, which must be the same. It answers how many, and the
+// position of the last.
+func (f *File) compare(ctx context.Context, store eventstore.Store, next func() (entry, error, bool), phase string, progress Progress) (n int64, head eventstore.Position, err error) {
 	for rec, err := range store.ReadAll(ctx, eventstore.Start, eventstore.Forwards, filterFor(f.prefixes), 0) {
 		if err != nil {
-			return n, fmt.Errorf("read the target: %w", err)
+			return n, head, fmt.Errorf("read the target: %w", err)
 		}
 		if subject, ok := metadataOf(rec.Stream); ok {
 			if reason := f.hides(subject, rec); reason != "" {
-				return n, &DifferentError{Stream: subject, Reason: reason}
+				return n, head, &DifferentError{Stream: subject, Reason: reason}
 			}
 			continue
 		}
@@ -127,18 +129,19 @@ func (f *File) compare(ctx context.Context, store eventstore.Store, next func() 
 			continue
 		}
 		if _, ours := f.last[rec.Stream]; !ours {
-			return n, &DifferentError{Stream: rec.Stream, Reason: "the file does not have it; import into a store without streams of this category"}
+			return n, head, &DifferentError{Stream: rec.Stream, Reason: "the file does not have it; import into a store without streams of this category"}
 		}
 		e, err, ok := next()
 		switch {
 		case err != nil:
-			return n, err
+			return n, head, err
 		case !ok:
-			return n, &DifferentError{Stream: rec.Stream, Reason: fmt.Sprintf("it has revision %d after everything that is in the file: somebody has written to it", rec.Revision)}
+			return n, head, &DifferentError{Stream: rec.Stream, Reason: fmt.Sprintf("it has revision %d after everything that is in the file: somebody has written to it", rec.Revision)}
 		}
 		if reason := differs(e.Record, rec); reason != "" {
-			return n, &DifferentError{rec.Stream, e.line, reason}
+			return n, head, &DifferentError{rec.Stream, e.line, reason}
 		}
+		head = rec.Position
 		if n++; n%told == 0 {
 			progress(phase, n, f.Events)
 		}
@@ -146,7 +149,7 @@ func (f *File) compare(ctx context.Context, store eventstore.Store, next func() 
 	if n > 0 {
 		progress(phase, n, f.Events)
 	}
-	return n, nil
+	return n, head, nil
 }
 
 // hides says what metadata of a stream of the file would hide of it.
