@@ -20,10 +20,15 @@
 // instants_test.go kills it at each of the steps of steps_test.go; the docket
 // that stops there is this test program, run again (victim_test.go).
 //
+// Logs behind gRPC: logserver_test.go runs docket eventstore serve as a process of
+// its own, and docket on it; the histories and the kills of these programs are
+// those of above.
+//
 // Long runs: soak_test.go has everything on at once, with the clients of
 // soak_client_test.go.
 //
-// Environment: DOCKET_HISTORIES, DOCKET_STORE_HISTORIES, DOCKET_KILLS (how many),
+// Environment: DOCKET_HISTORIES, DOCKET_STORE_HISTORIES, DOCKET_KILLS, and
+// DOCKET_GRPC_HISTORIES, DOCKET_GRPC_KILLS with the log behind gRPC (how many),
 // DOCKET_SOAK (how long, as 30m; each what a check takes when not set),
 // DOCKET_SEED (repeats choices, not the timing), DOCKET_OUTPUT (folder for what a
 // failure leaves behind).
@@ -118,14 +123,14 @@ type server struct {
 
 // start runs `docket serve` on a free port over data and waits until it is
 // ready.
-func start(t *testing.T, data string) *server {
+func start(t *testing.T, data string, flags ...string) *server {
 	t.Helper()
 	program, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &server{log: &bytes.Buffer{}, done: make(chan error, 1)}
-	s.cmd = exec.Command(program, "serve", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "warn")
+	s.cmd = exec.Command(program, append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "warn"}, flags...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -217,36 +222,62 @@ func docket(ctx context.Context, args ...string) ran {
 type site struct {
 	t    *testing.T
 	data string
+	log  *logServer // nil: the log is in the folder
+	ends int        // times that kill was called
 
 	mu      sync.Mutex
 	running *server
 	up      chan struct{} // closed while running is there
 }
 
-// newSite starts a docket over a new folder; a test that fails leaves a copy of
-// it behind.
-func newSite(t *testing.T) *site {
+// newSite starts a docket over a new folder, on the log in it or one behind gRPC;
+// a test that fails leaves a copy of it behind.
+func newSite(t *testing.T, overGRPC bool) *site {
 	w := newFolder(t)
+	if overGRPC {
+		w.log = &logServer{t: t, data: filepath.Join(filepath.Dir(w.data), "log"), address: "127.0.0.1:0"}
+	}
 	w.start()
 	return w
 }
 
 // newFolder is a site where nothing runs yet.
 func newFolder(t *testing.T) *site {
-	w := &site{t: t, data: t.TempDir(), up: make(chan struct{})}
+	root := t.TempDir()
+	w := &site{t: t, data: filepath.Join(root, "docket"), up: make(chan struct{})}
+	if err := os.Mkdir(w.data, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			copied := leaveBehind(t, fmt.Sprintf("data-%d", time.Now().UnixNano()))
-			t.Logf("the folder of docket is copied to %s (%v)", copied, os.CopyFS(copied, os.DirFS(w.data)))
+			t.Logf("the folder of docket is copied to %s (%v)", copied, os.CopyFS(copied, os.DirFS(root)))
 		}
 	})
 	return w
 }
 
-// start is for the goroutine of the test.
+// start starts what does not run. It is for the goroutine of the test.
 func (w *site) start() {
 	w.t.Helper()
-	w.serves(start(w.t, w.data))
+	var flags []string
+	if w.log != nil {
+		w.log.start()
+		flags = []string{"--eventstore", w.log.connection}
+	}
+	if w.running != nil {
+		w.running.awaitReady(w.t)
+		return
+	}
+	w.serves(start(w.t, w.data, flags...))
+}
+
+// logFolder is where the log is.
+func (w *site) logFolder() string {
+	if w.log != nil {
+		return w.log.data
+	}
+	return w.data
 }
 
 // serves is told of the docket that runs now.
@@ -257,8 +288,16 @@ func (w *site) serves(s *server) {
 	close(w.up)
 }
 
-// kill is kill -9.
+// kill is kill -9. Where the log is a process of its own, it takes docket, the
+// log and both in turns.
 func (w *site) kill() {
+	w.ends++
+	if w.log != nil && w.ends%3 != 1 {
+		w.log.kill()
+		if w.ends%3 == 2 {
+			return
+		}
+	}
 	w.mu.Lock()
 	s := w.running
 	w.running, w.up = nil, make(chan struct{})

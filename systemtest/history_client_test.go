@@ -179,7 +179,7 @@ func (c *historyClient) toldBy(a asked, got reply, failed error) (told, error) {
 		code = got.code()
 	}
 	switch {
-	case a.verb == read && (failed != nil || code == "read-model-behind"):
+	case a.verb == read && (failed != nil || code == "read-model-behind"), code == "event-store-unavailable":
 		return told{}, errNoAnswer
 	case failed != nil || code == "outcome-unknown":
 		return told{result: unknown}, nil

@@ -37,13 +37,23 @@ const (
 // other program did, which must be repaired; and at the end every acknowledged
 // command must still be there.
 func TestKilledUnderLoad(t *testing.T) {
-	kills, seed := int(setting(t, "DOCKET_KILLS", 50))/2, seed(t)
+	killedUnderLoad(t, int(setting(t, "DOCKET_KILLS", 50))/2, false)
+}
+
+// TestKilledUnderLoadOverGRPC is the same with the log behind gRPC: docket, the
+// server of the log, or both are killed.
+func TestKilledUnderLoadOverGRPC(t *testing.T) {
+	killedUnderLoad(t, int(setting(t, "DOCKET_GRPC_KILLS", 9)), true)
+}
+
+func killedUnderLoad(t *testing.T, kills int, overGRPC bool) {
+	seed := seed(t)
 	t.Logf("%d kills, DOCKET_SEED=%d", kills, seed)
 	began, rng := time.Now(), rand.New(rand.NewPCG(seed, 0))
 	var all killCounts
 	for n := 0; n < kills && !t.Failed(); {
 		t.Run(fmt.Sprintf("from %d", n+1), func(t *testing.T) {
-			c := newCampaign(t, newSite(t), rng)
+			c := newCampaign(t, newSite(t, overGRPC), rng)
 			for until := min(n+killsPerFolder, kills); n < until && !t.Failed(); {
 				n++
 				c.round(n)
@@ -285,7 +295,7 @@ func (c *campaign) check(round int) {
 		c.foreign.Store(false)
 	}
 	c.shown(ctx, s, c.acknowledged[max(0, len(c.acknowledged)-1000):])
-	if ran := docket(ctx, "eventstore", "verify", "--data", c.data); ran.status != 0 {
+	if ran := docket(ctx, "eventstore", "verify", "--data", c.logFolder()); ran.status != 0 {
 		c.t.Errorf("after kill %d: verify ended with %d:\n%s%s", round, ran.status, ran.stdout, ran.stderr)
 	}
 }

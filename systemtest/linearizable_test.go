@@ -26,7 +26,17 @@ const (
 // are lost and docket is killed and started again, and checks that what they
 // were told could have been told by a docket that handles one request at a time.
 func TestHistoriesAreLinearizable(t *testing.T) {
-	histories, seed := setting(t, "DOCKET_HISTORIES", 20), seed(t)
+	linearizable(t, setting(t, "DOCKET_HISTORIES", 20), false)
+}
+
+// TestHistoriesAreLinearizableOverGRPC is the same with the log behind gRPC:
+// docket, the server of the log, or both are killed.
+func TestHistoriesAreLinearizableOverGRPC(t *testing.T) {
+	linearizable(t, setting(t, "DOCKET_GRPC_HISTORIES", 6), true)
+}
+
+func linearizable(t *testing.T, histories int64, overGRPC bool) {
+	seed := seed(t)
 	t.Logf("%d histories, DOCKET_SEED=%d", histories, seed)
 	var all tally
 	began := time.Now()
@@ -34,7 +44,7 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(n)))
 			size := historyOperations/2 + rng.IntN(historyOperations/2) - historyOrders
-			at := newSite(t)
+			at := newSite(t, overGRPC)
 			h := newHistory(t, at, rng, "order-", historyOrders, size)
 			h.make(at, size)
 			checking := time.Now()

@@ -91,7 +91,7 @@ type soak struct {
 
 func newSoak(t *testing.T, seed uint64) *soak {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	s := &soak{campaign: newCampaign(t, newSite(t), rng), began: time.Now(), revisions: map[string]int{}}
+	s := &soak{campaign: newCampaign(t, newSite(t, false), rng), began: time.Now(), revisions: map[string]int{}}
 	s.counted = &counted{under: s.network, soak: s, answers: map[string]int{}, notNow: map[string]int{}}
 	s.ledger.network = s.counted
 	ctx := t.Context()
