@@ -66,6 +66,7 @@ var arrows = map[string][]string{
 	"internal/disk/dirsync":       {"internal/disk"},
 	"internal/disk/disktest":      {"internal/disk"},
 	"internal/embedded":           {"..."},
+	"internal/esdbclient":         {}, // it runs docket and the client's own tests
 	"internal/plantedbugs":        {}, // it runs go test
 }
 

@@ -45,6 +45,8 @@ type Service struct {
 	closed bool
 }
 
+var _ projections.ProjectionsServer = (*Service)(nil)
+
 // projection is a definition and, of a system projection that runs, who does
 // the work.
 type projection struct {
