@@ -1,0 +1,287 @@
+package esdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/docket-orders/docket/eventstore"
+)
+
+// The client gives up for good when it cannot find a node, and then a call that
+// was about to ask for its connection waits for ever. So a client is used for
+// one connection only: it connects before anybody may call it, and after the
+// first sign that the connection is broken nobody may call it any more. Those
+// who are in it finish, the last one closes it, and a new client takes over.
+
+const (
+	// patience is how long calls wait for a connection that was lost. When it
+	// has been away for longer they fail at once.
+	patience = 3 * time.Second
+	// A link tries again after about firstPause, doubled each time up to
+	// longestPause.
+	firstPause   = 50 * time.Millisecond
+	longestPause = 2 * time.Second
+)
+
+// link keeps one client connected.
+type link struct {
+	name   string
+	config esdb.Configuration
+	logger *slog.Logger
+	root   context.Context // ends when the store is closed
+	work   sync.WaitGroup  // the goroutine that connects
+
+	mu         sync.Mutex
+	current    *client       // nil while there is no connection
+	connecting bool          // a goroutine is at it
+	changed    chan struct{} // closed, and replaced, when anything above or below changes
+	failure    error         // of the last attempt; nil after a success
+	lost       time.Time     // when there was a connection last
+}
+
+// client is one client of the official kind.
+type client struct {
+	link *link
+	*esdb.Client
+	users int // under link.mu
+	// door is held by whoever is about to ask the client for its connection;
+	// shut, under it, says that nobody may any more.
+	door chan struct{}
+	shut bool
+}
+
+// errRetired: the client is not to be called any more; nothing was sent.
+var errRetired = errors.New("connection is being replaced")
+
+func newLink(root context.Context, name string, config esdb.Configuration, preference esdb.NodePreference, logger *slog.Logger) *link {
+	config.NodePreference = preference
+	return &link{name: name, config: config, logger: logger, root: root, changed: make(chan struct{}), lost: time.Now()}
+}
+
+// acquire waits for a connection: until ctx ends, or for patience after it was
+// lost. What it returns is to be released.
+func (l *link) acquire(ctx context.Context) (*client, error) {
+	for {
+		l.mu.Lock()
+		if c := l.current; c != nil {
+			c.users++
+			l.mu.Unlock()
+			return c, nil
+		}
+		l.connect()
+		changed, failure := l.changed, l.failure
+		left := time.Until(l.lost.Add(patience))
+		l.mu.Unlock()
+		if l.root.Err() != nil {
+			return nil, errClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, unavailable(err)
+		}
+		if left <= 0 && failure != nil {
+			return nil, unavailable(failure)
+		}
+		timer := time.NewTimer(max(left, firstPause))
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		case <-l.root.Done():
+		}
+		timer.Stop()
+	}
+}
+
+func unavailable(cause error) error { return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, cause) }
+
+func (l *link) release(c *client) {
+	l.mu.Lock()
+	c.users--
+	last := c.users == 0 && l.current != c
+	l.mu.Unlock()
+	if last {
+		c.Close()
+	}
+}
+
+// replace lets go of a client that is not to be used any more.
+func (l *link) replace(c *client) {
+	l.mu.Lock()
+	was := l.current == c
+	if was {
+		l.current, l.lost = nil, time.Now()
+		l.connect()
+		l.tell()
+	}
+	idle := was && c.users == 0
+	l.mu.Unlock()
+	if idle {
+		c.Close()
+	}
+}
+
+// tell wakes those who wait. The caller holds mu.
+func (l *link) tell() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// connect starts the goroutine that connects, unless it runs. The caller holds
+// mu.
+func (l *link) connect() {
+	if l.connecting || l.root.Err() != nil {
+		return
+	}
+	l.connecting = true
+	l.work.Go(func() {
+		for pause := firstPause; ; pause = min(2*pause, longestPause) {
+			c, err := l.dial()
+			l.mu.Lock()
+			ended := l.root.Err() != nil
+			l.failure = err
+			if err == nil && !ended {
+				l.current = c
+			}
+			if err == nil || ended {
+				l.connecting = false
+			}
+			l.tell()
+			l.mu.Unlock()
+			if err == nil && ended {
+				c.Close()
+			}
+			if err == nil || ended {
+				return
+			}
+			l.logger.Debug("event store does not answer", "connection", l.name, "error", err)
+			select {
+			case <-time.After(jittered(pause)):
+			case <-l.root.Done():
+			}
+		}
+	})
+}
+
+// jittered is d give or take half of it.
+func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+
+// dial makes a client that has found its node. A call whose context has ended
+// does just that: the client looks for a node before it looks at the context.
+func (l *link) dial() (*client, error) {
+	config := l.config
+	c := &client{link: l, door: make(chan struct{}, 1)}
+	config.Logger = c.logged
+	var err error
+	if c.Client, err = esdb.NewClient(&config); err != nil {
+		return nil, err
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	c.door <- struct{}{}
+	connected, err := c.inside(ended, func(ctx context.Context) error {
+		_, err := c.Client.ReadStream(ctx, identityStream, esdb.ReadStreamOptions{}, 1)
+		return err
+	})
+	if !connected {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// close ends the link after everybody has released what they acquired.
+func (l *link) close() {
+	l.work.Wait()
+	l.mu.Lock()
+	c := l.current
+	l.current = nil
+	idle := c != nil && c.users == 0
+	l.tell()
+	l.mu.Unlock()
+	if idle {
+		c.Close()
+	}
+}
+
+// call lets one goroutine at a time through the door, in which the client asks
+// for its connection, and runs f to its end. connected tells whether the client
+// had a connection; without one nothing was sent.
+func (c *client) call(ctx context.Context, f func(context.Context) error) (connected bool, err error) {
+	select {
+	case c.door <- struct{}{}:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	if c.shut {
+		<-c.door
+		return false, errRetired
+	}
+	return c.inside(ctx, f)
+}
+
+// inside runs f, which begins in the door.
+func (c *client) inside(ctx context.Context, f func(context.Context) error) (connected bool, err error) {
+	through := &through{Context: ctx, leave: func() { connected = true; <-c.door }}
+	err = guarded(func() error { return f(through) })
+	if !connected {
+		// The client did not get as far as the context: it is dead.
+		c.shut = true
+		<-c.door
+		c.link.replace(c)
+	}
+	return connected, err
+}
+
+// through is a context that notices when somebody looks at it: the client does
+// as soon as it has its connection.
+type through struct {
+	context.Context
+	once  sync.Once
+	leave func()
+}
+
+func (t *through) Deadline() (time.Time, bool) {
+	t.once.Do(t.leave)
+	return t.Context.Deadline()
+}
+
+// retire shuts the door for good and waits until nobody is in it.
+func (c *client) retire() {
+	c.door <- struct{}{}
+	c.shut = true
+	<-c.door
+	c.link.replace(c)
+}
+
+// logged is the client's logger. A call that failed because the connection did
+// is told here, in its own goroutine, before it makes the client look for
+// another connection.
+func (c *client) logged(level, format string, args ...any) {
+	if level == esdb.LogError && len(args) == 1 {
+		if err, ok := args[0].(error); ok && status.Code(err) == codes.Unavailable {
+			c.retire()
+		}
+	}
+	c.link.logger.Debug("EventStoreDB client: "+fmt.Sprintf(format, args...), "level", level, "connection", c.link.name)
+}
+
+// guarded turns a panic of the client into an error: some answers of a server
+// make it panic, and that must not end docket.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("EventStoreDB client panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
+}
