@@ -84,7 +84,7 @@ func (i importing) into(p *program, target *lateTarget, read reader) (importer.R
 		Progress: func(at importer.Progress) { shown.show(at.Phase, int64(at.Done), int64(at.Total)) },
 	}
 	// Where there is a docket, reading long files waits until it is known to answer.
-	if p.config.Server != "" || p.requireLog() == nil {
+	if p.config.Server != "" || p.config.EventStore != "" || p.requireLog() == nil {
 		if err := target.open(); err != nil {
 			return importer.Report{}, err
 		}
@@ -118,11 +118,11 @@ func (t *lateTarget) open() error {
 			return
 		}
 		if t.docket.app != nil {
-			t.orders = importer.Direct{Orders: t.docket.app.Orders}
+			t.orders = patientTarget{importer.Direct{Orders: t.docket.app.Orders}}
 			return
 		}
 		t.remote = newRemoteTarget(t.program.ctx, t.docket.client)
-		t.orders = t.remote
+		t.orders = patientTarget{t.remote}
 	})
 	return t.err
 }
@@ -140,7 +140,7 @@ func (t *lateTarget) caughtUp(ctx context.Context) error {
 	if t.docket == nil {
 		return nil
 	}
-	return t.docket.caughtUp(ctx)
+	return patiently(ctx, func() error { return t.docket.caughtUp(ctx) })
 }
 
 // close ends what was opened; nothing may be on its way.
