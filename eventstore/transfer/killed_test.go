@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -15,12 +14,15 @@ import (
 	"time"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/esdb"
+	"github.com/docket-orders/docket/eventstore/esdbserver"
+	"github.com/docket-orders/docket/eventstore/esdbserver/esdbservertest"
 	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/eventstore/transfer"
 )
 
 // The environment of this test program when it is to be an import: the file, and
-// the folder of the target.
+// the folder or the connection string of the target.
 const (
 	fileVariable   = "DOCKET_TRANSFER_FILE"
 	targetVariable = "DOCKET_TRANSFER_TARGET"
@@ -39,7 +41,7 @@ func TestMain(m *testing.M) {
 
 // importAsVictim imports until it is killed; it tells that it has begun to
 // append.
-func importAsVictim(name, dir string) (err error) {
+func importAsVictim(name, target string) (err error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return err
@@ -49,7 +51,12 @@ func importAsVictim(name, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := sqlite.Open(ctx, dir, sqlite.Options{Logger: slog.New(slog.DiscardHandler)})
+	var store eventstore.Store
+	if strings.HasPrefix(target, "esdb:") {
+		store, err = esdb.Open(ctx, target, esdb.Options{Logger: silent})
+	} else {
+		store, err = sqlite.Open(ctx, target, sqlite.Options{Logger: silent})
+	}
 	if err != nil {
 		return err
 	}
@@ -58,11 +65,12 @@ func importAsVictim(name, dir string) (err error) {
 	return errors.Join(err, store.Close())
 }
 
-// kills is how often an import is killed: DOCKET_TRANSFER_KILLS.
+// kills is how often imports into each kind of store are killed:
+// DOCKET_TRANSFER_KILLS.
 func kills(t *testing.T) int {
 	text := os.Getenv("DOCKET_TRANSFER_KILLS")
 	if text == "" {
-		return 12
+		return 6
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -72,90 +80,130 @@ func kills(t *testing.T) int {
 }
 
 // TestKilledImports: an import that is killed at any moment goes on when it is
-// run again, until everything is there once and in order.
+// run again, until everything is there once and in order; into a folder, and into
+// a server that goes on with what was on its way.
 func TestKilledImports(t *testing.T) {
-	dir := t.TempDir()
-	source := openSQLite(t, filepath.Join(dir, "source"))
-	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+	v := newVictims(t)
+	t.Run("into a folder", func(t *testing.T) {
+		v.campaign(t, func(n int) target {
+			dir := filepath.Join(v.dir, fmt.Sprint("target-", n))
+			return target{dir, func(look func(eventstore.Store)) {
+				store, err := sqlite.Open(context.Background(), dir, sqlite.Options{Logger: silent})
+				if err != nil {
+					t.Fatal(err)
+				}
+				look(store)
+				if err := store.Close(); err != nil {
+					t.Error(err)
+				}
+			}}
+		})
+	})
+	t.Run("over gRPC", func(t *testing.T) {
+		v.campaign(t, func(int) target {
+			store := openSQLite(t, t.TempDir())
+			address := esdbservertest.Start(t, esdbserver.Options{Store: store})
+			return target{esdbservertest.Insecure(address), func(look func(eventstore.Store)) { look(store) }}
+		})
+	})
+}
+
+// target of an import.
+type target struct {
+	name string // folder or connection string
+	see  func(look func(eventstore.Store))
+}
+
+// victims are imports of one file.
+type victims struct {
+	dir, name, text string
+	events          int64
+	want            []string
+	rng             *rand.Rand
+}
+
+// newVictims exports a log of orders that take turns.
+func newVictims(t *testing.T) *victims {
+	v := &victims{dir: t.TempDir(), rng: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))}
+	source := openSQLite(t, filepath.Join(v.dir, "source"))
 	next := make([]eventstore.Expected, 40)
 	for i := range next {
 		next[i] = eventstore.NoStream
 	}
 	for range 1500 {
-		i := rng.IntN(len(next))
-		batch := make([]eventstore.Event, 1+rng.IntN(5))
+		i := v.rng.IntN(len(next))
+		batch := make([]eventstore.Event, 1+v.rng.IntN(5))
 		for k := range batch {
-			batch[k] = event("A", fmt.Sprintf(`{"n": %d}`, rng.IntN(1e9)), `{}`)
+			batch[k] = event("A", fmt.Sprintf(`{"n": %d}`, v.rng.IntN(1e9)), `{}`)
 		}
 		write(t, source, fmt.Sprintf("order-%d", i), next[i], batch...)
 		next[i] += eventstore.Expected(len(batch))
 	}
 	text, e := exported(t, source, transfer.ExportOptions{})
-	name := filepath.Join(dir, "log.ndjson")
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	v.text, v.events, v.want, v.name = text, e.Events, carried(t, source), filepath.Join(v.dir, "log.ndjson")
+	if err := os.WriteFile(v.name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := carried(t, source)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	killed, finished, partly := 0, 0, 0
-	for round := 0; killed < kills(t) && !t.Failed(); round++ {
-		target := filepath.Join(dir, fmt.Sprintf("target-%d", round))
-		longest := 400 * time.Millisecond
-		for ended := false; !ended; {
-			import_ := exec.Command(self)
-			import_.Env = append(os.Environ(), fileVariable+"="+name, targetVariable+"="+target)
-			var problems strings.Builder
-			import_.Stderr = &problems
-			out, err := import_.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := import_.Start(); err != nil {
-				t.Fatal(err)
-			}
-			_, begunErr := out.Read(make([]byte, 64))
-			timer := time.AfterFunc(time.Duration(rng.Int64N(int64(longest))), func() { import_.Process.Kill() })
-			err = import_.Wait()
-			switch {
-			case !timer.Stop() && import_.ProcessState.ExitCode() == -1:
-				killed++
-				if n := length(t, target); 0 < n && n < e.Events {
+	return v
+}
+
+// campaign imports into one target after the other, each until an import comes
+// through.
+func (v *victims) campaign(t *testing.T, next func(n int) target) {
+	killed, finished, partly, most := 0, 0, 0, kills(t)
+	for killed < most {
+		into := next(finished)
+		longest := 300 * time.Millisecond
+		for !v.run(t, into.name, time.Duration(v.rng.Int64N(int64(longest)))) {
+			killed++
+			into.see(func(s eventstore.Store) {
+				if n := len(carried(t, s)); 0 < n && n < len(v.want) {
 					partly++
 				}
-				longest += longest / 4 // until it comes through
-			case err == nil:
-				ended = true
-			default:
-				t.Fatalf("an import failed: %v %v\n%s", err, begunErr, &problems)
-			}
+			})
+			longest += longest / 4 // until it comes through
 		}
-		store := openSQLite(t, target)
-		wantSame(t, want, carried(t, store))
 		finished++
-		if done := imported(t, text, store); done.There != e.Events || done.Written != 0 {
-			t.Errorf("imported once more: %+v", done)
-		}
+		into.see(func(s eventstore.Store) {
+			wantSame(t, v.want, carried(t, s))
+			if done := imported(t, v.text, s); done.There != v.events || done.Written != 0 {
+				t.Errorf("imported once more: %+v", done)
+			}
+		})
 	}
-	t.Logf("%d imports of %d events came through %d kills, %d of them in their midst", finished, e.Events, killed, partly)
+	t.Logf("%d imports of %d events came through %d kills, %d of them in their midst", finished, v.events, killed, partly)
 	if partly == 0 {
 		t.Error("no import was killed while it appended")
 	}
 }
 
-// length is how many events are in a folder.
-func length(t *testing.T, dir string) int64 {
+// run starts an import and kills it so long after it has begun; true: it was
+// faster.
+func (v *victims) run(t *testing.T, target string, after time.Duration) (through bool) {
 	t.Helper()
-	store, err := sqlite.OpenReadOnly(context.Background(), dir)
-	if err != nil {
-		return 0 // it was killed before there was one
-	}
-	defer store.Close()
-	head, err := store.Head(context.Background())
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return int64(head.Commit)
+	victim := exec.Command(self)
+	victim.Env = append(os.Environ(), fileVariable+"="+v.name, targetVariable+"="+target)
+	var problems strings.Builder
+	victim.Stderr = &problems
+	out, err := victim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = out.Read(make([]byte, 64)) // it has begun, or ended
+	timer := time.AfterFunc(after, func() { _ = victim.Process.Kill() })
+	err = victim.Wait()
+	if !timer.Stop() && victim.ProcessState.ExitCode() == -1 {
+		return false
+	}
+	if err != nil {
+		t.Fatalf("an import failed: %v\n%s", err, &problems)
+	}
+	return true
 }
