@@ -2,6 +2,7 @@ package esdbserver_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -370,4 +371,20 @@ func tells(d *shared.WrongExpectedVersion, expected eventstore.Expected) bool {
 		return e.ExpectedStreamPosition == uint64(expected)
 	}
 	return false
+}
+
+func base64Of(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+
+// batchAppendOn appends one event, and tells the type of the detail or "ok".
+func batchAppendOn(t testing.TB, call streams.Streams_BatchAppendClient, stream string) string {
+	t.Helper()
+	send(t, call, &streams.BatchAppendReq{
+		CorrelationId: text(uuid.New()), Options: batchOptions(stream, eventstore.Any), IsFinal: true,
+		ProposedMessages: []*streams.BatchAppendReq_ProposedMessage{batchMessage(uuid.New())},
+	})
+	resp := recv(t, call)
+	if resp.GetSuccess() != nil {
+		return "ok"
+	}
+	return fmt.Sprintf("%T", detail(t, resp))
 }
