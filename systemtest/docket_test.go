@@ -24,10 +24,18 @@
 // its own, and docket on it; the histories and the kills of these programs are
 // those of above.
 //
+// Faults: faults_test.go lets the network (faults_network_test.go) and the server
+// fail between docket's adapter and the protocol server, at chosen stages of their
+// calls (faults_stages_test.go), while the clients of faults_clients_test.go work
+// in the world of faults_world_test.go; faults_check_test.go compares what they
+// were told with the store, and faults_anomalies_test.go shows that it sees bugs.
+// stream_remote_test.go makes histories of streams through the adapter.
+//
 // Long runs: soak_test.go has everything on at once, with the clients of
 // soak_client_test.go.
 //
-// Environment: DOCKET_HISTORIES, DOCKET_STORE_HISTORIES, DOCKET_KILLS, and
+// Environment: DOCKET_HISTORIES, DOCKET_STORE_HISTORIES, DOCKET_REMOTE_HISTORIES,
+// DOCKET_FAULTS, DOCKET_KILLS, and
 // DOCKET_GRPC_HISTORIES, DOCKET_GRPC_KILLS with the log behind gRPC (how many),
 // DOCKET_SOAK (how long, as 30m; each what a check takes when not set),
 // DOCKET_SEED (repeats choices, not the timing), DOCKET_OUTPUT (folder for what a

@@ -35,7 +35,11 @@ const (
 // what they were told could have been told by a store that handles one request
 // at a time.
 func TestStreamHistoriesAreLinearizable(t *testing.T) {
-	histories, seed := setting(t, "DOCKET_STORE_HISTORIES", 500), seed(t)
+	streamHistories(t, setting(t, "DOCKET_STORE_HISTORIES", 500), openSQLite, false)
+}
+
+func streamHistories(t *testing.T, histories int64, open openStore, remote bool) {
+	seed := seed(t)
 	t.Logf("%d histories, DOCKET_SEED=%d", histories, seed)
 	began, dir := time.Now(), memory(t)
 	var total struct {
@@ -51,7 +55,7 @@ func TestStreamHistoriesAreLinearizable(t *testing.T) {
 		working.Go(func() {
 			for n := next.Add(1) - 1; n < worlds && !t.Failed(); n = next.Add(1) - 1 {
 				size := int(min(togetherHistories, histories-n*togetherHistories))
-				w := newStreamWorld(t, filepath.Join(dir, fmt.Sprint(n)), rand.New(rand.NewPCG(seed, uint64(n))), size)
+				w := newStreamWorld(t, filepath.Join(dir, fmt.Sprint(n)), rand.New(rand.NewPCG(seed, uint64(n))), size, open, remote)
 				w.make(t.Context())
 				checking := time.Now()
 				for _, h := range w.histories {
@@ -83,24 +87,28 @@ func TestStreamHistoriesAreLinearizable(t *testing.T) {
 
 // streamWorld is a store on which some histories are made at once.
 type streamWorld struct {
-	*world[*sqlite.Store]
+	*world[eventstore.Store]
 	rng       *rand.Rand
 	histories []*streamHistory
 	began     chan struct{} // one for each operation
 	size      int           // operations of all
 }
 
-func newStreamWorld(t *testing.T, dir string, rng *rand.Rand, size int) *streamWorld {
-	w := &streamWorld{rng: rng, world: &world[*sqlite.Store]{
+// openStore opens the files of an incarnation.
+type openStore = func(ctx context.Context, dir, v string, d disk.FS) (eventstore.Store, error)
+
+func openSQLite(ctx context.Context, dir, v string, d disk.FS) (eventstore.Store, error) {
+	return sqlite.Open(ctx, dir, sqlite.Options{VFS: v, Disk: d, Logger: silent})
+}
+
+func newStreamWorld(t *testing.T, dir string, rng *rand.Rand, size int, open openStore, remote bool) *streamWorld {
+	w := &streamWorld{rng: rng, world: &world[eventstore.Store]{
 		t: t, dir: dir, up: make(chan struct{}),
-		open: func(ctx context.Context, dir, v string, d disk.FS) (*sqlite.Store, error) {
-			return sqlite.Open(ctx, dir, sqlite.Options{VFS: v, Disk: d, Logger: silent})
-		},
-		close: (*sqlite.Store).Close,
+		open: open, close: eventstore.Store.Close,
 	}}
 	ids := &atomic.Int64{}
 	for n := range size {
-		h := &streamHistory{t: t, world: w.world, name: fmt.Sprint("h", n), ids: ids, counts: streamCounts{verbs: map[streamVerb]int{}}}
+		h := &streamHistory{t: t, world: w.world, remote: remote, name: fmt.Sprint("h", n), ids: ids, counts: streamCounts{verbs: map[streamVerb]int{}}}
 		budget := 30 + rng.Int64N(31)
 		h.budget.Store(budget)
 		w.size += int(budget)

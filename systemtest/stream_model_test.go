@@ -82,10 +82,17 @@ type streamTold struct {
 	doc      streamDoc   // get
 	docs     []streamDoc // log: every metadata
 	ended    bool        // log: there is a tombstone
+	// remote: the store lies behind a protocol that does not tell whether an append
+	// was a repeat, and tells where a stream stands that refused one by being asked
+	// again.
+	remote bool
 }
 
 func (o streamTold) equal(other streamTold) bool {
-	return o.result == other.result && o.revision == other.revision && o.repeated == other.repeated && o.readable == other.readable &&
+	if o.remote && o.result == streamConflict {
+		return other.result == streamConflict
+	}
+	return o.result == other.result && o.revision == other.revision && (o.repeated == other.repeated || o.remote) && o.readable == other.readable &&
 		o.doc == other.doc && o.ended == other.ended && slices.Equal(o.seen, other.seen) && slices.Equal(o.docs, other.docs)
 }
 

@@ -304,13 +304,21 @@ func (s *Store) conflict(ctx context.Context, stream string, expected eventstore
 	return &eventstore.ConflictError{Stream: stream, Expected: expected, Current: eventstore.Expected(at.Revision)}
 }
 
-// SetStreamMetadata is eventstore.Store.
+// metadataIDs is the space of the ids derived below.
+var metadataIDs = uuid.MustParse("6d1e7b4e-0a64-4c55-9a6c-3a0d1f4f2b11")
+
+// SetStreamMetadata is eventstore.Store. Under an explicit expectation the
+// event's id follows from its content, so that a repeat is recognised.
 func (s *Store) SetStreamMetadata(ctx context.Context, stream string, expected eventstore.Expected, md eventstore.StreamMetadata) (eventstore.Appended, error) {
 	data, err := md.MarshalJSON()
 	if err != nil {
 		return eventstore.Appended{}, fmt.Errorf("metadata of %s: %w", stream, err)
 	}
-	return s.Append(ctx, "$$"+stream, expected, []eventstore.Event{{ID: uuid.New(), Type: eventstore.TypeMetadata, JSON: true, Data: data}})
+	id := uuid.New()
+	if expected >= eventstore.NoStream {
+		id = uuid.NewSHA1(metadataIDs, fmt.Appendf(nil, "%s\n%d\n%s", stream, expected, data))
+	}
+	return s.Append(ctx, "$$"+stream, expected, []eventstore.Event{{ID: id, Type: eventstore.TypeMetadata, JSON: true, Data: data}})
 }
 
 // Delete is eventstore.Store. Expecting Any or StreamExists it is attempted
