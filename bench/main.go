@@ -38,6 +38,9 @@ var questions = []question{
 	viewAllocsQuestion,
 	growthQuestion,
 	reconcileQuestion,
+	esdbAppendQuestion,
+	esdbSubscribeQuestion,
+	esdbSubscribersQuestion,
 }
 
 // roles are what this program is when it runs itself again, by the name that is
@@ -45,6 +48,9 @@ var questions = []question{
 var roles = map[string]func(ctx context.Context, args []string) error{
 	"load":         generateLoad,
 	"plain-server": plainServer,
+
+	"live-server":      liveServer,
+	"live-subscribers": liveSubscribers,
 }
 
 // question is one thing that is measured.
