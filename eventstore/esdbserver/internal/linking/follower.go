@@ -16,18 +16,23 @@ import (
 	"github.com/docket-orders/docket/eventstore"
 )
 
+// limits of a follower; tests make them small.
+type limits struct {
+	// records and bytes bound what is linked in one step, and what is held in
+	// memory: records that are looked at, and bytes of links.
+	records, bytes int
+	// checkpoint is how many records are looked at between checkpoints, and
+	// about how many have to be looked at again after a kill.
+	checkpoint int
+	// targets is how many target streams are remembered.
+	targets int
+}
+
+var usualLimits = limits{records: 2048, bytes: 1 << 20, checkpoint: 4096, targets: 4096}
+
 const (
-	// stepRecords and stepBytes bound what is linked in one go, and what is
-	// held in memory: records that are looked at, and bytes of links.
-	stepRecords = 2048
-	stepBytes   = 1 << 20
-	// checkpointEvery is how many records are looked at between checkpoints,
-	// and about how many have to be looked at again after a kill.
-	checkpointEvery = 4096
 	// appendsAtOnce lets links of many streams share the store's commits.
 	appendsAtOnce = 16
-	// targetsKept bounds how many target streams are remembered.
-	targetsKept = 4096
 
 	backoffFirst = 50 * time.Millisecond
 	backoffLast  = 5 * time.Second
@@ -49,6 +54,7 @@ type follower struct {
 	logger *slog.Logger
 	kind   *kind
 	epoch  int64
+	limits limits
 
 	cancel context.CancelFunc
 	ended  chan struct{}
@@ -82,17 +88,18 @@ type target struct {
 	closed  bool // tombstoned: nobody can read it, so nothing is written
 }
 
-func newFollower(store eventstore.Store, logger *slog.Logger, k *kind, epoch int64) *follower {
-	return &follower{store: store, logger: logger, kind: k, epoch: epoch, ended: make(chan struct{})}
-}
-
-func (f *follower) start() {
+// follow starts a follower.
+func follow(o Options, k *kind, epoch int64) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
-	f.cancel = cancel
+	f := &follower{
+		store: o.Store, logger: o.Logger, kind: k, epoch: epoch, limits: o.limits,
+		cancel: cancel, ended: make(chan struct{}),
+	}
 	go func() {
 		defer close(f.ended)
 		f.run(ctx)
 	}()
+	return f
 }
 
 // stop ends the follower, after a step that it is in the middle of, and with a
@@ -251,7 +258,7 @@ func (f *follower) step(ctx context.Context) error {
 		bytes   int
 		through eventstore.Position
 	)
-	for r, err := range f.store.ReadAll(ctx, f.position, eventstore.Forwards, eventstore.Filter{}, stepRecords) {
+	for r, err := range f.store.ReadAll(ctx, f.position, eventstore.Forwards, eventstore.Filter{}, f.limits.records) {
 		if err != nil {
 			return fmt.Errorf("read the log at %s: %w", f.position, err)
 		}
@@ -266,7 +273,7 @@ func (f *follower) step(ctx context.Context) error {
 			links++
 			bytes += len(t.name) + len(l.data) + len(l.original) + len(l.correlation)
 		}
-		if bytes > stepBytes {
+		if bytes > f.limits.bytes {
 			break
 		}
 	}
@@ -288,7 +295,7 @@ func (f *follower) step(ctx context.Context) error {
 	f.looked += looked
 	f.linked += links
 	f.tell(func(p *progress) { p.position = through; p.events += int64(links) })
-	if f.looked >= checkpointEvery && f.mayCheckpoint() {
+	if f.looked >= f.limits.checkpoint && f.mayCheckpoint() {
 		return f.checkpoint(context.WithoutCancel(ctx))
 	}
 	return nil
@@ -324,7 +331,7 @@ func (f *follower) target(name string) *target {
 // forget keeps the targets few: what is forgotten is read again. A target that
 // is ahead of the position is not forgotten, since its end may be hidden.
 func (f *follower) forget() {
-	if len(f.targets) <= targetsKept {
+	if len(f.targets) <= f.limits.targets {
 		return
 	}
 	for name, t := range f.targets {

@@ -33,6 +33,8 @@ type Options struct {
 	// Running starts the system projections with the server; otherwise they are
 	// there, disabled, until somebody enables them.
 	Running bool
+
+	limits limits // zero: the usual ones
 }
 
 // Service is event_store.client.projections.Projections.
@@ -80,6 +82,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.limits == (limits{}) {
+		o.limits = usualLimits
+	}
 	s := &Service{Options: o, known: map[string]*projection{}}
 	for i := range kinds {
 		k := &kinds[i]
@@ -116,8 +121,7 @@ func (s *Service) start(p *projection) {
 	if p.kind == nil || !p.kind.supported() || !p.Enabled || p.follower != nil || s.closed {
 		return
 	}
-	p.follower = newFollower(s.Store, s.Logger, p.kind, p.Epoch)
-	p.follower.start()
+	p.follower = follow(s.Options, p.kind, p.Epoch)
 }
 
 // stop returns when the projection has ended what it was about to write.
