@@ -36,10 +36,9 @@ func (p *program) openApp(level slog.Level) (*app, error) {
 	return &app{d}, nil
 }
 
-// openEventStore connects to the log that --eventstore names. Errors do not tell
-// the connection string: there may be a password in it.
+// openEventStore connects to the log that --eventstore names.
 func (p *program) openEventStore(logger *slog.Logger) (*esdb.Store, error) {
-	store, err := esdb.Open(p.ctx, p.config.EventStore, esdb.Options{Logger: logger})
+	store, err := esdb.Open(p.ctx, string(p.config.EventStore), esdb.Options{Logger: logger})
 	if err != nil {
 		return nil, fmt.Errorf("--eventstore: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/esdb"
 	"github.com/docket-orders/docket/httpapi"
 )
 
@@ -25,13 +26,13 @@ type config struct {
 	Ready       readyCommand   `cmd:"" help:"Ask a running docket what it can serve; for health checks."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 
-	Data       string `placeholder:"DIR" env:"DOCKET_DATA" help:"Folder of the embedded store (${env}; default ./docket-data, for demo ./docket-demo)."`
-	EventStore string `name:"eventstore" placeholder:"URL" env:"DOCKET_EVENTSTORE" help:"The log is in the EventStoreDB of this connection string, esdb://HOST:PORT?tls=false for one (${env}, where a password in it is not seen by other users); --data then holds the views alone."`
-	Server     string `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`
-	Key        string `placeholder:"KEY" env:"DOCKET_KEY" help:"API key for --server (${env})."`
-	Namespace  string `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
-	LogLevel   string `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
-	JSON       bool   `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
+	Data       string    `placeholder:"DIR" env:"DOCKET_DATA" help:"Folder of the embedded store (${env}; default ./docket-data, for demo ./docket-demo)."`
+	EventStore givenText `name:"eventstore" placeholder:"URL" env:"DOCKET_EVENTSTORE" help:"The log is in the EventStoreDB of this connection string, esdb://HOST:PORT?tls=false for one (${env}, where a password is hidden from other users); --data then holds the views alone."`
+	Server     string    `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`
+	Key        string    `placeholder:"KEY" env:"DOCKET_KEY" help:"API key for --server (${env})."`
+	Namespace  string    `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
+	LogLevel   string    `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
+	JSON       bool      `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
 
 	Config kong.ConfigFlag `placeholder:"FILE" env:"DOCKET_CONFIG" help:"JSON file of flags by name: {\"listen\": \"127.0.0.1:9000\", \"limit-body-bytes\": 2097152} (${env}). What the command line or the environment says comes first."`
 }
@@ -71,11 +72,15 @@ func (c *config) Validate(parsed *kong.Context) error {
 	return nil
 }
 
-// checkEventStore refuses a log elsewhere to those who work on that in the
-// folder. What the connection string says, opening it tells.
+// checkEventStore reads the connection string, and refuses a log elsewhere to
+// those who work on that in the folder. Errors do not tell the string: there may
+// be a password in it.
 func (c *config) checkEventStore(parsed *kong.Context) error {
 	if c.EventStore == "" || parsed.Selected() == nil {
 		return nil
+	}
+	if err := esdb.Check(string(c.EventStore)); err != nil {
+		return fmt.Errorf("--eventstore: %w", err)
 	}
 	if parsed.Selected().Target.Addr().Type().Implements(needsLogType) {
 		return fmt.Errorf("--eventstore: %s works on the log in the folder --data, not on one elsewhere", parsed.Command())
@@ -113,7 +118,7 @@ type listening struct {
 
 // Validate checks the address and reads the keys.
 func (l *listening) Validate() error {
-	local, err := checkAddress("--listen", l.Listen)
+	local, err := checkAddress("--listen", l.Listen, "127.0.0.1:8080")
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -50,6 +51,10 @@ const excerpt = "../../importer/excerpt/online-retail-excerpt.csv"
 //	newer FILE                   makes a database of it that a later docket wrote
 //	damage FILE OLD NEW          replaces text in a file by text as long
 //	status N COMMAND...          runs a command that must end with this status
+//	free-port NAME               a port nobody listens on, into a variable
+//	await-port PORT              until somebody listens on it
+//	esdb-append URL STREAM TYPE DATA
+//	                             one event by EventStoreDB's own client
 //	sql FILE STATEMENTS          what another program does to a database; each
 //	                             must change something
 func TestScripts(t *testing.T) {
@@ -78,6 +83,9 @@ func TestScripts(t *testing.T) {
 			"newer":        makeNewer,
 			"damage":       damage,
 			"sql":          changeBySQL,
+			"free-port":    freePort,
+			"await-port":   awaitPort,
+			"esdb-append":  appendByClient,
 			"status":       exitsWith,
 		},
 		RequireExplicitExec: true,
@@ -124,6 +132,52 @@ func awaitEventStore(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("nothing listens on %s", ts.Getenv("ESDB_ADDRESS"))
+}
+
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: free-port NAME")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
+	ts.Check(listener.Close())
+}
+
+func awaitPort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await-port PORT")
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+args[0])
+		if err == nil {
+			ts.Check(conn.Close())
+			return
+		}
+	}
+	ts.Fatalf("nobody listens on %s", args[0])
+}
+
+func appendByClient(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 4 {
+		ts.Fatalf("usage: esdb-append URL STREAM TYPE DATA")
+	}
+	config, err := esdb.ParseConnectionString(args[0])
+	ts.Check(err)
+	config.Logger = esdb.NoopLogging()
+	client, err := esdb.NewClient(config)
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err = client.AppendToStream(ctx, args[1], esdb.AppendToStreamOptions{}, esdb.EventData{
+		EventType: args[2], ContentType: esdb.ContentTypeJson, Data: []byte(args[3]),
+	})
+	if failed := err != nil; failed != neg {
+		ts.Fatalf("append: %v", err)
+	}
+	ts.Check(client.Close())
 }
 
 func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {

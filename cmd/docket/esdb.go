@@ -41,7 +41,7 @@ const passwordVariable = "DOCKET_ESDB_PASSWORD"
 
 // validate checks everything for the address of flag, and reads the files.
 func (s *speaking) validate(flag, address string) error {
-	local, err := checkAddress(flag, address)
+	local, err := checkAddress(flag, address, "127.0.0.1:2113")
 	if err != nil {
 		return err
 	}
@@ -88,10 +88,10 @@ func (s *speaking) said() bool {
 }
 
 // checkAddress tells whether an address is reached by this machine only.
-func checkAddress(flag, address string) (local bool, err error) {
+func checkAddress(flag, address, example string) (local bool, err error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return false, fmt.Errorf("%s: %q: want HOST:PORT, such as 127.0.0.1:8080", flag, address)
+		return false, fmt.Errorf("%s: %q: want HOST:PORT, such as %s", flag, address, example)
 	}
 	if !isPort(port) {
 		return false, fmt.Errorf("%s: port %q: want a number from 0 to 65535", flag, port)

@@ -79,15 +79,17 @@ func failed(r eventstore.Record, err error) error {
 // decodeEvent brings the fields to the current version and reads them.
 func (c *Catalogue) decodeEvent(typ string, version int, data []byte) (order.Event, error) {
 	row := c.rows[typ]
+	// Every docket writes a version: without one it is no newer docket's event,
+	// but another program's, and concerns this order alone.
+	if version < 1 {
+		return nil, fmt.Errorf("version %d, versions begin at 1: it was not written by docket", version)
+	}
 	if row == nil {
 		return nil, fmt.Errorf("%w: version %d; run the newer docket that wrote it", ErrUnknownEvent, version)
 	}
 	if version > row.version {
 		return nil, fmt.Errorf("%w: version %d, this docket knows up to %d; run the newer docket that wrote it",
 			ErrNewerVersion, version, row.version)
-	}
-	if version < 1 {
-		return nil, fmt.Errorf("version %d, versions begin at 1", version)
 	}
 	fields := jsontext.Value(data)
 	for v := version; v < row.version; v++ {
