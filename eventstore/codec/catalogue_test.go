@@ -106,21 +106,22 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 	wantError(t, err, ErrNewerVersion, "OrderCancelled", "acme.order-77", "revision 12", "version 2", "newer docket")
 
 	for name, change := range map[string]func(*eventstore.Record){
-		"unknown field":   func(r *eventstore.Record) { r.Data = []byte(`{"at":"2020-01-02T03:04:05Z","extra":1}`) },
-		"repeated field":  func(r *eventstore.Record) { r.Data = []byte(`{"reason":"a","reason":"b"}`) },
-		"other case":      func(r *eventstore.Record) { r.Data = []byte(`{"Reason":"a"}`) },
-		"wrong type":      func(r *eventstore.Record) { r.Data = []byte(`{"reason":1}`) },
-		"trailing":        func(r *eventstore.Record) { r.Data = append(r.Data, '1') },
-		"no data":         func(r *eventstore.Record) { r.Data = nil },
-		"no metadata":     func(r *eventstore.Record) { r.Metadata = nil },
-		"version nought":  func(r *eventstore.Record) { r.Metadata = []byte(`{"v":0}`) },
-		"other namespace": func(r *eventstore.Record) { r.Stream = "order-77" },
-		"other category":  func(r *eventstore.Record) { r.Stream = "acme.payment-77" },
+		"unknown field":     func(r *eventstore.Record) { r.Data = []byte(`{"at":"2020-01-02T03:04:05Z","extra":1}`) },
+		"repeated field":    func(r *eventstore.Record) { r.Data = []byte(`{"reason":"a","reason":"b"}`) },
+		"other case":        func(r *eventstore.Record) { r.Data = []byte(`{"Reason":"a"}`) },
+		"wrong type":        func(r *eventstore.Record) { r.Data = []byte(`{"reason":1}`) },
+		"trailing":          func(r *eventstore.Record) { r.Data = append(r.Data, '1') },
+		"no data":           func(r *eventstore.Record) { r.Data = nil },
+		"no metadata":       func(r *eventstore.Record) { r.Metadata = nil },
+		"version nought":    func(r *eventstore.Record) { r.Metadata = []byte(`{"v":0}`) },
+		"another program's": func(r *eventstore.Record) { r.Type, r.Metadata = "ParcelLost", []byte(`{"tenant":"x"}`) },
+		"other namespace":   func(r *eventstore.Record) { r.Stream = "order-77" },
+		"other category":    func(r *eventstore.Record) { r.Stream = "acme.payment-77" },
 	} {
 		r := record(t, cancelled, Meta{})
 		change(&r)
-		if got, err := Decode(r, "acme"); err == nil {
-			t.Errorf("%s: decoded as %+v", name, got)
+		if got, err := Decode(r, "acme"); err == nil || errors.Is(err, ErrUnknownEvent) {
+			t.Errorf("%s: decoded as %+v, %v", name, got, err)
 		}
 	}
 }
