@@ -5,6 +5,8 @@ import (
 	"errors"
 	"runtime/debug"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc"
 
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/wire"
@@ -29,6 +31,10 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 }
 
 func (s *Server) around(ctx context.Context, method string, handle func(context.Context) error) error {
+	if method != streams.Streams_Read_FullMethodName && method != persistent.PersistentSubscriptions_Read_FullMethodName {
+		s.answering.RLock()
+		defer s.answering.RUnlock()
+	}
 	err := s.contain(method, func() error {
 		ctx, err := s.admit(ctx)
 		if err != nil {

@@ -83,6 +83,8 @@ type Server struct {
 	connections chan struct{} // one for each that is open
 	closing     chan struct{}
 	close       sync.Once
+	// answering is held for reading by every call but those that deliver events.
+	answering sync.RWMutex
 
 	maxReceiving time.Duration // shorter in tests
 }
@@ -182,6 +184,36 @@ func (s *Server) Serve(l net.Listener) error {
 // closeWait is how long Close waits for calls that are being answered.
 const closeWait = 10 * time.Second
 
+// readersWait is how long Close waits for clients to take what they asked for.
+const readersWait = time.Second
+
+// settled waits until all calls have ended, and reports whether they did. Who
+// does not read what is sent to him keeps nobody else waiting.
+func (s *Server) settled(stopped <-chan struct{}) bool {
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		select {
+		case <-stopped:
+		case <-time.After(readersWait):
+			s.answering.Lock()
+			defer s.answering.Unlock()
+		}
+	}()
+	select {
+	case <-stopped:
+		return true
+	case <-answered:
+	case <-time.After(closeWait):
+	}
+	select {
+	case <-stopped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close ends all calls: what was accepted is written and answered, what is
 // still being received and subscriptions end with UNAVAILABLE, and checkpoints
 // are kept. Closing twice is harmless.
@@ -196,10 +228,8 @@ func (s *Server) Close() error {
 		s.reader.Close()
 		s.groups.Close()
 		s.projections.Close()
-		select {
-		case <-stopped:
-		case <-time.After(closeWait):
-			s.options.Logger.Warn("calls are cut off that did not end in time", "waited", closeWait)
+		if !s.settled(stopped) {
+			s.options.Logger.Warn("calls are cut off that did not end in time")
 			s.grpc.Stop()
 			<-stopped
 		}

@@ -38,14 +38,11 @@ type Options struct {
 // Reader answers reads. All methods may be called from many goroutines.
 type Reader struct {
 	Options
-	tail *Tail
+	tail *tail
 }
 
 // New makes a reader; Close ends its subscriptions.
 func New(o Options) *Reader { return &Reader{Options: o, tail: newTail(o.Store)} }
-
-// Tail is what the subscriptions share; it ends with the reader.
-func (r *Reader) Tail() *Tail { return r.tail }
 
 // Close ends all subscriptions with UNAVAILABLE. It does not wait for those
 // whose clients do not read: they end with their connections.

@@ -12,23 +12,24 @@ import (
 	"github.com/docket-orders/docket/eventstore"
 )
 
-// Tail is the newest part of the log, kept in memory for everybody who follows
+// tail is the newest part of the log, kept in memory for everybody who follows
 // it: one subscription of the store feeds a ring, and each follower walks the
 // ring with a cursor of its own. Who is slower than the ring is long reads the
 // store again; nobody waits for another, and memory does not grow with
 // followers that stand still. It costs nothing while nobody follows. All
 // methods may be called from many goroutines.
-type Tail struct {
+type tail struct {
 	store eventstore.Store
 	ctx   context.Context
 	close context.CancelFunc
+	// The ring holds at most so many records, of at most so many bytes.
+	records, bytes int
 
 	mu  sync.Mutex
 	run *run // nil: nobody follows
 }
 
 const (
-	// The ring holds at most so many records, of at most so many bytes.
 	ringRecords = 16 << 10
 	ringBytes   = 32 << 20
 	// A follower takes at most so much from the ring at once, and keeps it from
@@ -41,24 +42,16 @@ const (
 	longestPause     = 5 * time.Millisecond
 )
 
-func newTail(store eventstore.Store) *Tail {
-	t := &Tail{store: store}
+func newTail(store eventstore.Store) *tail {
+	t := &tail{store: store, records: ringRecords, bytes: ringBytes}
 	t.ctx, t.close = context.WithCancel(context.Background())
 	return t
 }
 
-// Subscribe is that of the store, over the tail.
-func (t *Tail) Subscribe(ctx context.Context, from eventstore.Position, filter eventstore.Filter) (eventstore.Subscription, error) {
-	c, err := t.follow(ctx, from, filter)
-	if err != nil {
-		return nil, err
-	}
-	return &subscription{cursor: c, filter: filter, told: from}, nil
-}
-
 // run is the time between the first follower and the last one's leaving.
 type run struct {
-	followers int // guarded by Tail.mu
+	tail      *tail
+	followers int // guarded by tail.mu
 	stop      context.CancelFunc
 	dirty     chan struct{} // the ring grew since followers were woken
 
@@ -87,7 +80,7 @@ func (e *entry) size() int {
 	return 2*(len(e.record.Data)+len(e.record.Metadata)) + 512
 }
 
-func (t *Tail) join(ctx context.Context) (*run, error) {
+func (t *tail) join(ctx context.Context) (*run, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.run == nil || t.run.failed() {
@@ -101,7 +94,7 @@ func (t *Tail) join(ctx context.Context) (*run, error) {
 	return t.run, nil
 }
 
-func (t *Tail) leave(r *run) {
+func (t *tail) leave(r *run) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.followers--
@@ -114,7 +107,7 @@ func (t *Tail) leave(r *run) {
 	}
 }
 
-func (t *Tail) start(ctx context.Context) (*run, error) {
+func (t *tail) start(ctx context.Context) (*run, error) {
 	head, err := t.store.Head(ctx)
 	if err != nil {
 		return nil, err
@@ -125,7 +118,7 @@ func (t *Tail) start(ctx context.Context) (*run, error) {
 		stop()
 		return nil, err
 	}
-	r := &run{stop: stop, base: head, dirty: make(chan struct{}, 1), grown: make(chan struct{})}
+	r := &run{tail: t, stop: stop, base: head, dirty: make(chan struct{}, 1), grown: make(chan struct{})}
 	go r.fill(runCtx, sub)
 	go r.announce(runCtx)
 	return r, nil
@@ -149,7 +142,7 @@ func (r *run) add(e *entry) {
 	r.mu.Lock()
 	r.ring = append(r.ring, e)
 	r.bytes += e.size()
-	for len(r.ring) > ringRecords || r.bytes > ringBytes {
+	for len(r.ring) > r.tail.records || r.bytes > r.tail.bytes {
 		oldest := r.ring[0]
 		r.base = oldest.record.Position
 		r.bytes -= oldest.size()
@@ -239,7 +232,7 @@ func (r *run) after(p eventstore.Position, batch []*entry) (_ []*entry, grown <-
 
 // cursor is a follower's place in the log. It is used by one goroutine.
 type cursor struct {
-	tail   *Tail
+	tail   *tail
 	run    *run
 	filter eventstore.Filter // what is asked of the store; the ring is not filtered
 	at     eventstore.Position
@@ -254,7 +247,7 @@ type cursor struct {
 }
 
 // follow makes a cursor behind from; who made it closes it.
-func (t *Tail) follow(ctx context.Context, from eventstore.Position, filter eventstore.Filter) (*cursor, error) {
+func (t *tail) follow(ctx context.Context, from eventstore.Position, filter eventstore.Filter) (*cursor, error) {
 	r, err := t.join(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("follow the log: %w", err)
@@ -351,41 +344,3 @@ func (c *cursor) fallBack(ctx context.Context) (err error) {
 	c.store, err = c.tail.store.Subscribe(ctx, c.at, c.filter)
 	return err
 }
-
-// checkpointAfter is how many records may be passed over before a Subscription
-// tells how far it came.
-const checkpointAfter = 256
-
-// subscription is a cursor with the notices of the port.
-type subscription struct {
-	*cursor
-	filter eventstore.Filter
-	passed int
-	told   eventstore.Position
-}
-
-func (s *subscription) Next(ctx context.Context) (eventstore.Notice, error) {
-	for {
-		if s.passed >= checkpointAfter {
-			return s.mark(eventstore.Checkpoint), nil
-		}
-		e, err := s.next(ctx)
-		switch {
-		case err != nil:
-			return eventstore.Notice{}, err
-		case e == nil:
-			return s.mark(eventstore.CaughtUp), nil
-		case s.filter.Matches(e.record.Stream):
-			s.passed, s.told = 0, e.record.Position
-			return eventstore.Notice{Kind: eventstore.Delivered, Record: e.record, Position: e.record.Position}, nil
-		}
-		s.passed++
-	}
-}
-
-func (s *subscription) mark(kind eventstore.NoticeKind) eventstore.Notice {
-	s.passed, s.told = 0, s.at
-	return eventstore.Notice{Kind: kind, Position: s.told}
-}
-
-func (s *subscription) Close() error { return s.close() }
