@@ -46,7 +46,8 @@ const (
 
 // liveReaders are who subscribes, by the name of the role's flag.
 var liveReaders = []struct{ kind, name string }{
-	{"raw", "readers that decode nothing but where the event begins"},
+	{"frames", "readers of HTTP/2 frames without a gRPC library"},
+	{"raw", "gRPC readers that leave answers bytes"},
 	{"client", "the official client"},
 }
 
@@ -238,13 +239,13 @@ func liveStamp(at time.Time) []byte {
 func liveSubscribers(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("live-subscribers", flag.ContinueOnError)
 	address := flags.String("address", "", "of the server")
-	kind := flags.String("kind", "raw", "raw or client")
+	kind := flags.String("kind", "raw", "frames, raw or client")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	follow := followRaw
-	if *kind == "client" {
-		follow = followClient
+	follow, ok := map[string]func(context.Context, string, func(), *liveLags) error{"frames": followFrames, "raw": followRaw, "client": followClient}[*kind]
+	if !ok {
+		return fmt.Errorf("there is no kind %q", *kind)
 	}
 	lags := make([]liveLags, subscribers)
 	var live sync.WaitGroup
