@@ -36,7 +36,20 @@ type rig struct {
 	*esdb.Client
 }
 
+// serve starts a server. Tests with one run side by side: some wait for its
+// ticks.
 func serve(t testing.TB) *rig {
+	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
+	store := openStore(t)
+	r := &rig{TB: t, store: store, server: esdbservertest.Run(t, esdbserver.Options{Store: store})}
+	r.connect()
+	return r
+}
+
+func openStore(t testing.TB) *sqlite.Store {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
 	if err != nil {
@@ -47,9 +60,7 @@ func serve(t testing.TB) *rig {
 			t.Error(err)
 		}
 	})
-	r := &rig{TB: t, store: store, server: esdbservertest.Run(t, esdbserver.Options{Store: store})}
-	r.connect()
-	return r
+	return store
 }
 
 func (r *rig) connect() {
@@ -91,8 +102,7 @@ func (r *rig) raw() persistent.PersistentSubscriptionsClient {
 	return persistent.NewPersistentSubscriptionsClient(conn)
 }
 
-// write appends events named name1, name2, ... to a stream; the names are
-// their data.
+// write appends events to a stream; their names are their data.
 func (r *rig) write(stream string, names ...string) eventstore.Appended {
 	r.Helper()
 	events := make([]eventstore.Event, len(names))
@@ -296,8 +306,7 @@ func (c *consumer) nack(action esdb.NackAction, events ...*esdb.EventAppeared) {
 	}
 }
 
-// quiet checks that nothing comes until another event, which the caller has
-// just caused: silence needs no waiting then.
+// expectOnly is expect, and checks that no other event has come.
 func (c *consumer) expectOnly(want ...string) {
 	c.t.Helper()
 	for _, e := range c.expect(want...) {

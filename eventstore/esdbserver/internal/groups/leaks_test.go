@@ -1,0 +1,12 @@
+package groups_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// The clock of regexp2 runs on for a second after the last match.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/dlclark/regexp2.runClock"))
+}

@@ -1,0 +1,233 @@
+package groups_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/esdbserver/esdbservertest"
+	"github.com/docket-orders/docket/eventstore/esdbserver/internal/access"
+	"github.com/docket-orders/docket/eventstore/esdbserver/internal/groups"
+)
+
+// bare is the service alone, on a clock that the test moves.
+type bare struct {
+	*rig
+	raw   persistent.PersistentSubscriptionsClient
+	now   atomic.Int64
+	ticks chan time.Time
+}
+
+// serveBare serves a group "g" on stream "s", from its start. store is what the
+// service sees of the rig's store.
+func serveBare(t testing.TB, store func(eventstore.Store) eventstore.Store, changes ...func(*persistent.CreateReq_Options)) *bare {
+	t.Helper()
+	b := &bare{rig: &rig{TB: t, store: openStore(t)}, ticks: make(chan time.Time)}
+	b.now.Store(time.Now().UnixNano())
+	service, err := groups.New(t.Context(), groups.Options{
+		Store: store(b.rig.store), Guard: access.Open(), Logger: slog.New(slog.DiscardHandler),
+		Now:   func() time.Time { return time.Unix(0, b.now.Load()) },
+		Ticks: func(time.Duration) (<-chan time.Time, func()) { return b.ticks, func() {} },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	persistent.RegisterPersistentSubscriptionsServer(server, service)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		service.Close()
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	b.server = &esdbservertest.Server{Address: listener.Addr().String()}
+	b.raw = b.rig.raw()
+	if _, err := b.raw.Create(t.Context(), createRequest("s", "g", changes...)); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func whole(s eventstore.Store) eventstore.Store { return s }
+
+// tick moves the clock and has the group look at it.
+func (b *bare) tick(d time.Duration) {
+	b.now.Add(int64(d))
+	select {
+	case b.ticks <- time.Time{}:
+	case <-time.After(patience):
+		b.Fatal("the group does not look at its clock")
+	}
+}
+
+func (b *bare) status() *persistent.SubscriptionInfo {
+	b.Helper()
+	resp, err := b.raw.GetInfo(b.Context(), &persistent.GetInfoReq{Options: &persistent.GetInfoReq_Options{
+		GroupName: "g", StreamOption: &persistent.GetInfoReq_Options_StreamIdentifier{StreamIdentifier: name("s")}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return resp.GetSubscriptionInfo()
+}
+
+func (b *bare) open(slots int32) persistent.PersistentSubscriptions_ReadClient {
+	b.Helper()
+	stream := openRaw(b, b.raw, readRequest("s", "g", slots))
+	confirmed(b, stream, "s::g")
+	return stream
+}
+
+func TestCheckpointByTime(t *testing.T) {
+	b := serveBare(t, whole, func(o *persistent.CreateReq_Options) { o.Settings.MinCheckpointCount = 2 })
+	b.write("s", names("e", 5)...)
+	stream := b.open(10)
+	var ids []*persistent.ReadResp_ReadEvent
+	for range 5 {
+		ids = append(ids, event(t, stream))
+	}
+	ack := func(e *persistent.ReadResp_ReadEvent) {
+		t.Helper()
+		before := b.status().TotalInFlightMessages
+		if err := stream.Send(ackOf(e.GetEvent().GetId())); err != nil {
+			t.Fatal(err)
+		}
+		b.until("the ack has come", func() bool { return b.status().TotalInFlightMessages == before-1 })
+	}
+	ack(ids[0])
+	b.tick(10 * time.Second)
+	equal(t, b.status().LastCheckpointedEventPosition, "") // one is too few
+	ack(ids[2])
+	ack(ids[1])
+	b.tick(0)
+	equal(t, b.status().LastCheckpointedEventPosition, "2")
+	ack(ids[3])
+	ack(ids[4])
+	b.tick(1900 * time.Millisecond)
+	equal(t, b.status().LastCheckpointedEventPosition, "2")
+	b.tick(100 * time.Millisecond)
+	equal(t, b.status().LastCheckpointedEventPosition, "4")
+}
+
+// A consumer that takes nothing holds nobody up, and costs no more than its
+// slots, however much is written.
+func TestSilentConsumer(t *testing.T) {
+	b := serveBare(t, whole, func(o *persistent.CreateReq_Options) { o.Settings.MaxRetryCount = 1_000_000 })
+	b.open(2000) // and reads no more
+	other := b.open(1)
+	const n, size = 300, 200 << 10 // 60 MB
+	written := make(chan error, 1)
+	go func() {
+		for i := range n {
+			data := append(bytes.Repeat([]byte("x"), size), fmt.Sprint(i)...)
+			if _, err := b.store.Append(b.Context(), "s", eventstore.Any, []eventstore.Event{{ID: uuid.New(), Type: "T", Data: data}}); err != nil {
+				written <- err
+				return
+			}
+		}
+		written <- nil
+	}()
+	seen := map[string]bool{}
+	next := make(chan *persistent.ReadResp_ReadEvent)
+	go func() {
+		defer close(next)
+		for {
+			resp, err := other.Recv()
+			if err != nil {
+				return
+			}
+			next <- resp.GetEvent()
+		}
+	}()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	deadline := time.After(5 * patience)
+	for len(seen) < n {
+		select {
+		case e := <-next:
+			seen[string(e.GetEvent().GetData()[size:])] = true
+			if err := other.Send(ackOf(e.GetEvent().GetId())); err != nil {
+				t.Fatal(err)
+			}
+		case <-deadline:
+			t.Fatalf("only %d of %d events came", len(seen), n)
+		case <-time.After(50 * time.Millisecond):
+			// What the silent one has had for too long goes round.
+			b.tick(time.Minute)
+		}
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 32<<20 {
+		t.Errorf("memory grew by %d MB", grown>>20)
+	}
+}
+
+// sick is a store whose appends to parked streams and checkpoints fail while it
+// is said so.
+type sick struct {
+	eventstore.Store
+	ill      atomic.Bool
+	attempts atomic.Int64
+}
+
+func (s *sick) Append(ctx context.Context, stream string, expected eventstore.Expected, events []eventstore.Event) (eventstore.Appended, error) {
+	if strings.HasPrefix(stream, "$persistentsubscription-") && s.ill.Load() {
+		s.attempts.Add(1)
+		return eventstore.Appended{}, errors.New("the disk is on fire")
+	}
+	return s.Store.Append(ctx, stream, expected, events)
+}
+
+// What cannot be parked now is parked later, and the checkpoint waits for it.
+func TestParkingFails(t *testing.T) {
+	store := &sick{}
+	b := serveBare(t, func(s eventstore.Store) eventstore.Store { store.Store = s; return store },
+		func(o *persistent.CreateReq_Options) {
+			o.Settings.MinCheckpointCount, o.Settings.MaxCheckpointCount = 1, 1
+		})
+	b.write("s", "e0", "e1")
+	stream := b.open(1)
+	id := event(t, stream).GetEvent().GetId()
+	store.ill.Store(true)
+	park := &persistent.ReadReq{Content: &persistent.ReadReq_Nack_{Nack: &persistent.ReadReq_Nack{Ids: nil, Action: persistent.ReadReq_Nack_Park}}}
+	park.GetNack().Ids = append(park.GetNack().Ids, id)
+	if err := stream.Send(park); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it was tried", func() bool { return store.attempts.Load() == 1 })
+	b.tick(time.Second)
+	b.tick(time.Second)
+	b.until("it was tried again", func() bool { return store.attempts.Load() >= 2 })
+	if s := b.status(); s.LastCheckpointedEventPosition != "" || s.TotalInFlightMessages != 1 {
+		t.Errorf("%v", s)
+	}
+	store.ill.Store(false)
+	b.tick(time.Second)
+	equal(t, string(event(t, stream).GetEvent().GetData()), "e1")
+	equal(t, b.parked("s", "g"), []string{"0@s Client explicitly NAK'ed message.\n"})
+	b.until("the checkpoint is written", func() bool { return b.status().LastCheckpointedEventPosition == "0" })
+}
