@@ -17,8 +17,8 @@ import (
 	"github.com/docket-orders/docket/domain/order/ordertest"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
-	events "github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/importer"
+	"github.com/docket-orders/docket/internal/logtest"
 	"github.com/docket-orders/docket/query"
 	"github.com/go-json-experiment/json"
 )
@@ -27,7 +27,7 @@ import (
 // look at it, so that instants lie between events.
 type world struct {
 	t       testing.TB
-	store   *events.Store
+	store   eventstore.Store
 	orders  *command.Orders
 	queries *query.Service
 	auditor *audit.Auditor
@@ -37,10 +37,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	store, err := events.Open(t.Context(), t.TempDir(), events.Options{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
+	store, _, _ := logtest.Open(t, t.TempDir())
 	w := &world{t: t, store: store}
 	w.orders = command.New(command.Options{Store: store, Logger: quiet, Clock: w.tick})
 	w.queries = query.New(query.Options{Store: store, Clock: func() time.Time {

@@ -61,7 +61,7 @@ func TestStoreThatRefusesWrites(t *testing.T) {
 	r.placed("o-1")
 	r.caughtUp()
 	r.ready()
-	r.store.RequirePosition(eventstore.At64(1 << 40)) // a view has seen more than the log holds
+	r.under.RequirePosition(eventstore.At64(1 << 40)) // a view has seen more than the log holds
 	a := r.post("/v1/orders/o-1/confirm", `{}`)
 	a.problem(503, "read-only")
 	if a.header.Get("Idempotency-Key") == "" || a.header.Get("Retry-After") == "" {

@@ -17,7 +17,9 @@ import (
 
 	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
+	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/sqlite"
+	"github.com/docket-orders/docket/internal/logtest"
 	"github.com/docket-orders/docket/projections"
 	views "github.com/docket-orders/docket/projections/sqlite"
 	"github.com/docket-orders/docket/query"
@@ -30,7 +32,8 @@ type rig struct {
 	t       testing.TB
 	options Options
 	server  *httptest.Server
-	store   *sqlite.Store
+	store   eventstore.Store
+	under   *sqlite.Store // in the folder: store, or what is behind it
 	orders  *command.Orders
 	manager *projections.Manager
 	log     *logged
@@ -40,17 +43,14 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	ctx := context.Background()
-	store, err := sqlite.Open(ctx, dir, sqlite.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	store, snapshots, under := logtest.Open(t, dir)
 	identity, err := store.Log(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, store: store, log: &logged{}}
+	r := &rig{t: t, store: store, under: under, log: &logged{}}
 	refusals := audit.NewRefusals(audit.RefusalOptions{Store: store})
-	r.orders = command.New(command.Options{Store: store, Snapshots: store.Snapshots(), Refused: refusals.Record})
+	r.orders = command.New(command.Options{Store: store, Snapshots: snapshots, Refused: refusals.Record})
 	r.manager = projections.NewManager(projections.Options{
 		Store: store, Backend: views.NewBackend(dir, views.Options{Readers: 2}), SpillDir: filepath.Join(dir, "spill"),
 	})

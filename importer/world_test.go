@@ -16,8 +16,8 @@ import (
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
-	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/importer"
+	"github.com/docket-orders/docket/internal/logtest"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/view"
 )
@@ -25,16 +25,13 @@ import (
 // world is a real log in a temporary folder with the write side before it.
 type world struct {
 	t     testing.TB
-	store *sqlite.Store
+	store eventstore.Store
 	importer.Direct
 }
 
 func newWorld(t testing.TB) *world {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	store, err := sqlite.Open(context.Background(), t.TempDir(), sqlite.Options{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
+	store, _, _ := logtest.Open(t, t.TempDir())
 	orders := command.New(command.Options{Store: store, Logger: quiet})
 	t.Cleanup(func() {
 		if err := errors.Join(orders.Close(), store.Close()); err != nil {

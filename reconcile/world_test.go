@@ -13,8 +13,8 @@ import (
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
-	events "github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/importer"
+	"github.com/docket-orders/docket/internal/logtest"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/projections/sqlite"
 	"github.com/ncruces/go-sqlite3"
@@ -27,7 +27,7 @@ const ns eventstore.Namespace = "acme"
 type world struct {
 	testing.TB
 	dir        string
-	store      *events.Store
+	store      eventstore.Store
 	orders     *command.Orders
 	manager    *projections.Manager
 	reconciler *Reconciler
@@ -37,10 +37,7 @@ type world struct {
 // newWorld starts the views on an empty log.
 func newWorld(t testing.TB) *world {
 	w := &world{TB: t, dir: t.TempDir()}
-	var err error
-	if w.store, err = events.Open(context.Background(), w.dir, events.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	w.store, _, _ = logtest.Open(t, w.dir)
 	w.orders = command.New(command.Options{Store: w.store, Namespace: ns})
 	t.Cleanup(func() {
 		if err := errors.Join(w.orders.Close(), w.store.Close()); err != nil {
