@@ -4,12 +4,12 @@
 // It promises the dialect of .NET (unanchored, case-sensitive, with
 // lookaheads), which clients use in their defaults, and an end to every match:
 // an expression that takes too long fails instead of holding a reader up. It
-// refuses expressions that do not compile. Catch-up subscriptions (reading)
-// and persistent subscriptions (groups) use it.
+// refuses expressions that do not compile, and what is too large to be kept.
+// Catch-up subscriptions (reading) and persistent subscriptions (groups) use
+// it.
 package filter
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -20,12 +20,17 @@ import (
 )
 
 const (
-	// maxExpression bounds an expression, in bytes; maxPrefixes the number of
-	// prefixes.
-	maxExpression = 16 << 10
-	maxPrefixes   = 10_000
-	// matchTimeout bounds one match; ordinary ones take microseconds.
-	matchTimeout = 500 * time.Millisecond
+	// MaxPrefixBytes bounds the prefixes of a filter taken together, and
+	// MaxRegexBytes its regular expression: a subscription keeps them.
+	MaxPrefixBytes = 64 << 10
+	MaxRegexBytes  = 4 << 10
+	// matchTimeout is after how long a regular expression is given up; the clock
+	// behind it moves each 100 ms. A name longer than maxMatched bytes is looked
+	// at so far only: what is remembered while backtracking grows with it.
+	matchTimeout = 50 * time.Millisecond
+	maxMatched   = 2 << 10
+	// maxVerdicts bounds the names whose matching is remembered.
+	maxVerdicts = 1 << 10
 )
 
 // Options of a filter, as they stand on the wire. A regular expression wins
@@ -36,34 +41,49 @@ type Options struct {
 	Prefixes []string `json:"prefixes,omitempty"`
 }
 
-// Filter selects records. It may be used by many goroutines; nil selects every
+// Filter selects records. It is used by one goroutine; nil selects every
 // record.
 type Filter struct {
 	byType   bool
-	regex    *regexp2.Regexp
 	prefixes []string
+	regex    *regexp2.Regexp // nil: the prefixes count
+	verdicts map[string]bool // of the regular expression
 }
 
 // New makes a filter, or refuses with INVALID_ARGUMENT.
 func New(o Options) (*Filter, error) {
-	f := &Filter{byType: o.ByType, prefixes: o.Prefixes}
-	switch {
-	case len(o.Regex) > maxExpression:
-		return nil, wire.BadRequest("The regular expression is longer than %d bytes.", maxExpression)
-	case len(o.Prefixes) > maxPrefixes:
-		return nil, wire.BadRequest("The filter has more than %d prefixes.", maxPrefixes)
-	case o.Regex != "":
-		var err error
-		if f.regex, err = regexp2.Compile(o.Regex, regexp2.None); err != nil {
-			return nil, wire.BadRequest("The regular expression is none: %v.", err)
-		}
-		f.regex.MatchTimeout = matchTimeout
+	f := &Filter{byType: o.ByType}
+	if o.Regex != "" {
+		return f, f.compile(o.Regex)
 	}
+	size := 0
+	for _, p := range o.Prefixes {
+		size += len(p)
+	}
+	if size > MaxPrefixBytes || len(o.Prefixes) > MaxPrefixBytes/8 {
+		return nil, wire.BadRequest("The prefixes of the filter are more than %d bytes.", MaxPrefixBytes)
+	}
+	f.prefixes = o.Prefixes
 	return f, nil
 }
 
-// Match reports whether the record is selected. It fails when the regular
-// expression takes too long for it: the caller must not take that for a no.
+// compile takes a pattern in the dialect of .NET, which has what Go's regexp
+// refuses: clients exclude with lookaheads.
+func (f *Filter) compile(pattern string) error {
+	if len(pattern) > MaxRegexBytes {
+		return wire.BadRequest("The regular expression of the filter is longer than %d bytes.", MaxRegexBytes)
+	}
+	re, err := regexp2.Compile(pattern, regexp2.None)
+	if err != nil {
+		return wire.BadRequest("The regular expression of the filter is invalid: %v", err)
+	}
+	re.MatchTimeout = matchTimeout
+	f.regex, f.verdicts = re, map[string]bool{}
+	return nil
+}
+
+// Match reports whether the record is selected. It fails with INVALID_ARGUMENT
+// when the regular expression takes too long for it: that is no no.
 func (f *Filter) Match(r *eventstore.Record) (bool, error) {
 	if f == nil {
 		return true, nil
@@ -73,11 +93,7 @@ func (f *Filter) Match(r *eventstore.Record) (bool, error) {
 		name = r.Type
 	}
 	if f.regex != nil {
-		ok, err := f.regex.MatchString(name)
-		if err != nil {
-			return false, fmt.Errorf("match the filter with %.100q: %w", name, err)
-		}
-		return ok, nil
+		return f.matches(name[:min(len(name), maxMatched)])
 	}
 	for _, p := range f.prefixes {
 		if strings.HasPrefix(name, p) {
@@ -85,4 +101,19 @@ func (f *Filter) Match(r *eventstore.Record) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+func (f *Filter) matches(name string) (bool, error) {
+	if verdict, known := f.verdicts[name]; known {
+		return verdict, nil
+	}
+	verdict, err := f.regex.MatchString(name)
+	if err != nil {
+		return false, wire.BadRequest("The regular expression of the filter takes too long for %.100q.", name)
+	}
+	if len(f.verdicts) >= maxVerdicts {
+		clear(f.verdicts)
+	}
+	f.verdicts[name] = verdict
+	return verdict, nil
 }

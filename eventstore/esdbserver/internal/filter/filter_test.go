@@ -2,6 +2,7 @@ package filter_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -61,14 +62,23 @@ func TestNilMatchesEverything(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	for name, o := range map[string]filter.Options{
 		"does not compile":  {Regex: "("},
-		"too long":          {Regex: strings.Repeat("a", 17<<10)},
-		"too many prefixes": {Prefixes: make([]string, 10_001)},
+		"too long":          {Regex: strings.Repeat("a", filter.MaxRegexBytes+1)},
+		"too many prefixes": {Prefixes: make([]string, filter.MaxPrefixBytes)},
+		"long prefixes":     {Prefixes: []string{strings.Repeat("a", filter.MaxPrefixBytes), "b"}},
 	} {
 		_, err := filter.New(o)
-		if refusal := new(wire.Refusal); !errors.As(err, &refusal) || refusal.Code != codes.InvalidArgument {
+		if !refused(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if _, err := filter.New(filter.Options{Regex: strings.Repeat("a", filter.MaxRegexBytes), Prefixes: make([]string, filter.MaxPrefixBytes)}); err != nil {
+		t.Errorf("the longest expression: %v", err)
+	}
+}
+
+func refused(err error) bool {
+	refusal := new(wire.Refusal)
+	return errors.As(err, &refusal) && refusal.Code == codes.InvalidArgument
 }
 
 // An expression made to take for ever fails, and does not answer no.
@@ -77,8 +87,30 @@ func TestEndlessMatchFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := f.Match(record(strings.Repeat("a", 60)+"!", "t")); ok || err == nil {
-		t.Errorf("matched: %v, %v", ok, err)
+	for range 2 {
+		if ok, err := f.Match(record(strings.Repeat("a", 60)+"!", "t")); ok || !refused(err) {
+			t.Errorf("matched: %v, %v", ok, err)
+		}
+	}
+	if ok, err := f.Match(record("aaa", "t")); !ok || err != nil {
+		t.Errorf("the next one: %v, %v", ok, err)
+	}
+}
+
+// What was decided for a name holds for the next record of it, and names that
+// come once cost nothing in the end.
+func TestManyNames(t *testing.T) {
+	f, err := filter.New(filter.Options{Regex: "7$"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for n := range 5000 {
+			name := fmt.Sprint("order-", n)
+			if ok, err := f.Match(record(name, "t")); ok != strings.HasSuffix(name, "7") || err != nil {
+				t.Fatalf("%s: %v, %v", name, ok, err)
+			}
+		}
 	}
 }
 
@@ -92,10 +124,12 @@ func FuzzNew(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := made.Match(record(name, "t")); err == nil && regex == "" {
-			if ok, _ := made.Match(record(name, "t")); ok {
-				t.Error("an empty expression matched")
-			}
+		first, err := made.Match(record(name, "t"))
+		if err != nil {
+			return
+		}
+		if second, err := made.Match(record(name, "t")); second != first || err != nil || regex == "" && second {
+			t.Errorf("matched %v, then %v, %v", first, second, err)
 		}
 	})
 }
