@@ -24,6 +24,8 @@ const (
 	// at so far only: what is remembered while backtracking grows with it.
 	matchTimeout = 50 * time.Millisecond
 	maxMatched   = 2 << 10
+	// Nor may names take this long on average, once all together took a second.
+	maxAverage = time.Millisecond
 	// maxVerdicts bounds the names whose matching is remembered.
 	maxVerdicts = 1 << 10
 )
@@ -35,6 +37,8 @@ type filter struct {
 	prefixes []string
 	regex    *regexp2.Regexp // nil: the prefixes count
 	verdicts map[string]bool // of the regular expression
+	matched  int64           // how many names it was asked about
+	spent    time.Duration   // on them
 	// interval is after how many examined records a subscription tells how far
 	// it came.
 	interval uint64
@@ -117,8 +121,11 @@ func (f *filter) matches(name string) (bool, error) {
 	if verdict, known := f.verdicts[name]; known {
 		return verdict, nil
 	}
+	begin := time.Now()
 	verdict, err := f.regex.MatchString(name)
-	if err != nil {
+	f.matched++
+	f.spent += time.Since(begin)
+	if err != nil || f.spent > time.Second && f.spent/time.Duration(f.matched) > maxAverage {
 		return false, wire.BadRequest("The regular expression of the filter takes too long for %.100q.", name)
 	}
 	if len(f.verdicts) >= maxVerdicts {
