@@ -20,6 +20,8 @@ const (
 	// An attempt whose outcome is unknown, or that reached nobody, is followed by
 	// another, until settleAttempts were made.
 	settleAttempts = 8
+	// failingAttempts is the same where the server answers that it failed.
+	failingAttempts = 3
 	// recent is how many events at the end of a stream are looked through for
 	// those of an append with Any or StreamExists, before it is tried again.
 	recent = 100
@@ -183,23 +185,36 @@ func (s *Store) tries() tries { return tries{store: s, pause: firstPause / 2} }
 func (t *tries) again(ctx context.Context, r reason, what string) error {
 	t.made++
 	t.doubt = t.doubt || r.outcome == unknown
-	fail := func(err error) error {
-		if t.doubt {
-			return fmt.Errorf("%s: %w after %d attempts: %w", what, eventstore.ErrOutcomeUnknown, t.made, err)
-		}
-		return fmt.Errorf("%s: %w", what, err)
+	err := t.over(ctx, r)
+	if err == nil {
+		err = t.wait(ctx)
 	}
+	switch {
+	case err == nil:
+		return nil
+	case t.doubt:
+		return fmt.Errorf("%s: %w after %d attempts: %w", what, eventstore.ErrOutcomeUnknown, t.made, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// over is the error with which the attempts end; nil while there is another.
+func (t *tries) over(ctx context.Context, r reason) error {
 	t.store.health.note(r)
 	switch {
-	case r.outcome == refused:
-		return fail(r.err)
 	case ctx.Err() != nil:
-		return fail(ended(ctx))
+		return ended(ctx)
+	case r.outcome == refused:
+		return r.err
 	case errors.Is(r.err, eventstore.ErrUnavailable) && !t.doubt, errors.Is(r.err, errClosed):
-		return fail(r.err) // acquire has waited
-	case t.made >= settleAttempts:
-		return fail(r.failed())
+		return r.err // acquire has waited
+	case t.made >= settleAttempts, r.failing && t.made >= failingAttempts:
+		return r.failed()
 	}
+	return nil
+}
+
+func (t *tries) wait(ctx context.Context) error {
 	timer := time.NewTimer(jittered(t.pause))
 	defer timer.Stop()
 	t.pause = min(2*t.pause, longestPause)
@@ -207,7 +222,9 @@ func (t *tries) again(ctx context.Context, r reason, what string) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return fail(ended(ctx))
+		return ended(ctx)
+	case <-t.store.root.Done():
+		return errClosed
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"google.golang.org/grpc/codes"
@@ -19,7 +20,7 @@ type outcome int
 
 const (
 	// refused: the server said no and did nothing. Asking again is of no use.
-	refused outcome = iota
+	refused outcome = iota + 1
 	// unsent: nobody was asked.
 	unsent
 	// unknown: the server may have done it.
@@ -37,7 +38,9 @@ type reason struct {
 	invalid      bool // the server does not take the request as it is
 	// broken: the connection is of no use any more.
 	broken bool
-	err    error
+	// failing: the server answered, with a failure of its own.
+	failing bool
+	err     error
 }
 
 // understand sorts an error that came out of the client. connected is what
@@ -52,15 +55,15 @@ func understand(connected bool, err error) reason {
 	if errors.As(err, &e) {
 		switch e.Code() {
 		case esdb.ErrorCodeWrongExpectedVersion:
-			return reason{conflict: true, err: err}
+			return reason{outcome: refused, conflict: true, err: err}
 		case esdb.ErrorCodeStreamDeleted:
-			return reason{deleted: true, err: err}
+			return reason{outcome: refused, deleted: true, err: err}
 		case esdb.ErrorCodeConnectionClosed, esdb.ErrorCodeNotLeader:
 			r.outcome = unsent // the node did not do it; the client knows the leader now
 			return r
 		}
 		if e.Code() == esdb.ErrorCodeResourceNotFound && status.Code(err) != codes.NotFound {
-			return reason{missing: true, err: err} // a message, not a status
+			return reason{outcome: refused, missing: true, err: err} // a message, not a status
 		}
 	}
 	switch status.Code(err) {
@@ -81,19 +84,26 @@ func understand(connected bool, err error) reason {
 		if _, whole := err.(*esdb.Error); !whole {
 			r.outcome = unsent
 		}
+	case codes.Internal, codes.Unknown, codes.DataLoss, codes.ResourceExhausted:
+		r.failing = !errors.Is(err, io.EOF)
 	case codes.DeadlineExceeded:
 		r.broken = true // a new connection gets past one that is stuck
 	}
 	return r
 }
 
-// failed wraps the error of an attempt that changed nothing.
+// failed wraps the error of the last attempt of many, when nothing was changed.
 func (r reason) failed() error {
-	if r.outcome == refused || errors.Is(r.err, errClosed) || errors.Is(r.err, eventstore.ErrUnavailable) {
+	if r.outcome == refused || r.failing || errors.Is(r.err, errClosed) || errors.Is(r.err, eventstore.ErrUnavailable) {
 		return r.err
 	}
 	return unavailable(r.err)
 }
 
-// ended is the error of a call whose context ended.
-func ended(ctx context.Context) error { return context.Cause(ctx) }
+// ended is why a context ended: the store was closed, or its owner ended it.
+func ended(ctx context.Context) error {
+	if context.Cause(ctx) == errClosed {
+		return errClosed
+	}
+	return ctx.Err()
+}

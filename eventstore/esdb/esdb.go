@@ -14,7 +14,6 @@ package esdb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -69,8 +68,12 @@ type Store struct {
 	mu     sync.RWMutex // held while a call is counted
 	closed bool
 	calls  sync.WaitGroup
-	once   sync.Once
+	// subscriptions are counted as calls begin them, and end by themselves.
+	subscriptions sync.WaitGroup
+	once          sync.Once
 }
+
+var _ eventstore.Remote = (*Store)(nil)
 
 // Open connects to the store that an EventStoreDB connection string names,
 // esdb://HOST:PORT?tls=false for one, and finds or makes the identity of its
@@ -101,9 +104,9 @@ func Open(ctx context.Context, connectionString string, o Options) (_ *Store, er
 	s := &Store{logger: o.Logger, spans: spans{o.Tracer.Tracer("github.com/docket-orders/docket/eventstore/esdb")}, deadline: conn.deadline}
 	s.root, s.cancel = context.WithCancel(context.Background())
 	for i := range o.Connections {
-		s.leaders = append(s.leaders, newLink(s.root, fmt.Sprintf("leader %d", i+1), conn.config, esdb.NodePreferenceLeader, o.Logger))
+		s.leaders = append(s.leaders, newLink(s.root, fmt.Sprintf("leader %d", i+1), conn, esdb.NodePreferenceLeader, o.Logger))
 	}
-	s.readers = newLink(s.root, "readers", conn.config, conn.readers, o.Logger)
+	s.readers = newLink(s.root, "readers", conn, conn.readers, o.Logger)
 	s.followers = conn.cluster && conn.readers != esdb.NodePreferenceLeader
 	s.health = newHealth(s)
 	defer func() {
@@ -111,17 +114,11 @@ func Open(ctx context.Context, connectionString string, o Options) (_ *Store, er
 			s.Close()
 		}
 	}()
-	for attempt := 1; ; attempt++ {
-		if _, err = s.Log(ctx); err == nil {
-			break
-		}
-		if attempt >= conn.attempts || !errors.Is(err, eventstore.ErrUnavailable) || ctx.Err() != nil {
-			return nil, fmt.Errorf("open event store at %s: %w", conn.hosts, err)
-		}
-		select {
-		case <-time.After(conn.interval):
-		case <-ctx.Done():
-		}
+	if err = s.leaders[0].first(ctx, conn.attempts); err == nil {
+		_, err = s.Log(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open event store at %s: %w", conn.hosts, err)
 	}
 	s.health.start()
 	return s, nil
@@ -151,10 +148,11 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	s.cancel() // no further attempts; those that are under way end
 	s.calls.Wait()
 	s.once.Do(func() {
-		s.cancel()
 		s.health.wait()
+		s.subscriptions.Wait()
 		for _, l := range append(s.leaders, s.readers) {
 			l.close()
 		}

@@ -12,21 +12,22 @@ import (
 
 const (
 	// probeEvery is how often the store is asked for one small event.
-	probeEvery = 3 * time.Second
+	probeEvery = 2 * time.Second
 	// probeAgain is the same while it does not answer.
 	probeAgain = 500 * time.Millisecond
 	// probeTimeout is when it counts as not answering.
-	probeTimeout = 3 * time.Second
+	probeTimeout = 2 * time.Second
 )
 
 // health knows whether the store answers.
 type health struct {
 	store   *Store
 	failure atomic.Pointer[error]
+	wake    chan struct{} // to probe at once
 	work    sync.WaitGroup
 }
 
-func newHealth(s *Store) *health { return &health{store: s} }
+func newHealth(s *Store) *health { return &health{store: s, wake: make(chan struct{}, 1)} }
 
 func (h *health) start() {
 	h.work.Go(func() {
@@ -37,6 +38,7 @@ func (h *health) start() {
 			}
 			select {
 			case <-time.After(jittered(pause)):
+			case <-h.wake:
 			case <-h.store.root.Done():
 			}
 		}
@@ -76,7 +78,12 @@ func (h *health) set(err error) {
 // note is told by calls: of a failure that the store's absence explains.
 func (h *health) note(r reason) {
 	if errors.Is(r.err, eventstore.ErrUnavailable) {
-		h.set(r.err)
+		if h.failure.Swap(&r.err) == nil {
+			select {
+			case h.wake <- struct{}{}:
+			default:
+			}
+		}
 	}
 }
 

@@ -27,26 +27,34 @@ const (
 	// patience is how long calls wait for a connection that was lost. When it
 	// has been away for longer they fail at once.
 	patience = 3 * time.Second
-	// A link tries again after about firstPause, doubled each time up to
-	// longestPause.
-	firstPause   = 50 * time.Millisecond
+	// What failed is tried again after about firstPause, doubled each time up to
+	// longestPause; connecting begins with the interval of the connection string.
+	firstPause   = 25 * time.Millisecond
 	longestPause = 2 * time.Second
+	// A connection that lasted for steady is replaced at once, another after
+	// shortPause at most.
+	steady     = 100 * time.Millisecond
+	shortPause = 100 * time.Millisecond
 )
 
 // link keeps one client connected.
 type link struct {
-	name   string
-	config esdb.Configuration
-	logger *slog.Logger
-	root   context.Context // ends when the store is closed
-	work   sync.WaitGroup  // the goroutine that connects
+	name     string
+	config   esdb.Configuration
+	interval time.Duration // between two attempts to connect, at first
+	logger   *slog.Logger
+	root     context.Context // ends when the store is closed
+	work     sync.WaitGroup  // the goroutine that connects
 
 	mu         sync.Mutex
 	current    *client       // nil while there is no connection
 	connecting bool          // a goroutine is at it
-	changed    chan struct{} // closed, and replaced, when anything above or below changes
-	failure    error         // of the last attempt; nil after a success
+	changed    chan struct{} // closed, and replaced, when anything here changes
+	failures   int           // attempts that failed since the last success
+	failure    error         // of the last of them
 	lost       time.Time     // when there was a connection last
+	began      time.Time     // when the last connection was made
+	pause      time.Duration // before the next attempt
 }
 
 // client is one client of the official kind.
@@ -63,14 +71,24 @@ type client struct {
 // errRetired: the client is not to be called any more; nothing was sent.
 var errRetired = errors.New("connection is being replaced")
 
-func newLink(root context.Context, name string, config esdb.Configuration, preference esdb.NodePreference, logger *slog.Logger) *link {
-	config.NodePreference = preference
-	return &link{name: name, config: config, logger: logger, root: root, changed: make(chan struct{}), lost: time.Now()}
+func newLink(root context.Context, name string, conn connection, preference esdb.NodePreference, logger *slog.Logger) *link {
+	l := &link{name: name, config: conn.config, interval: conn.interval, logger: logger, root: root, changed: make(chan struct{}), lost: time.Now()}
+	l.config.NodePreference = preference
+	return l
 }
 
 // acquire waits for a connection: until ctx ends, or for patience after it was
 // lost. What it returns is to be released.
 func (l *link) acquire(ctx context.Context) (*client, error) {
+	c, err := l.await(ctx, func() bool { return time.Since(l.lost) >= patience })
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// await waits for a connection until enough says so, which is asked under mu.
+func (l *link) await(ctx context.Context, enough func() bool) (*client, error) {
 	for {
 		l.mu.Lock()
 		if c := l.current; c != nil {
@@ -79,19 +97,19 @@ func (l *link) acquire(ctx context.Context) (*client, error) {
 			return c, nil
 		}
 		l.connect()
-		changed, failure := l.changed, l.failure
-		left := time.Until(l.lost.Add(patience))
+		changed, failure, over := l.changed, l.failure, enough()
 		l.mu.Unlock()
-		if l.root.Err() != nil {
+		switch {
+		case l.root.Err() != nil:
 			return nil, errClosed
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, unavailable(err)
-		}
-		if left <= 0 && failure != nil {
+		case ctx.Err() != nil:
+			return nil, unavailable(ended(ctx))
+		case over && failure != nil:
 			return nil, unavailable(failure)
+		case over:
+			return nil, unavailable(errConnecting)
 		}
-		timer := time.NewTimer(max(left, firstPause))
+		timer := time.NewTimer(patience / 10)
 		select {
 		case <-changed:
 		case <-timer.C:
@@ -100,6 +118,17 @@ func (l *link) acquire(ctx context.Context) (*client, error) {
 		}
 		timer.Stop()
 	}
+}
+
+var errConnecting = errors.New("no connection yet")
+
+// first waits for the first connection, until so many attempts have failed.
+func (l *link) first(ctx context.Context, attempts int) error {
+	c, err := l.await(ctx, func() bool { return l.failures >= attempts })
+	if err == nil {
+		l.release(c)
+	}
+	return err
 }
 
 func unavailable(cause error) error { return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, cause) }
@@ -143,37 +172,55 @@ func (l *link) connect() {
 		return
 	}
 	l.connecting = true
+	if l.pause = min(l.pause, shortPause); time.Since(l.began) > steady {
+		l.pause = 0
+	}
 	l.work.Go(func() {
-		for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		for l.rest() {
 			c, err := l.dial()
-			l.mu.Lock()
-			ended := l.root.Err() != nil
-			l.failure = err
-			if err == nil && !ended {
-				l.current = c
-			}
-			if err == nil || ended {
-				l.connecting = false
-			}
-			l.tell()
-			l.mu.Unlock()
-			if err == nil && ended {
-				c.Close()
-			}
-			if err == nil || ended {
+			if l.settled(c, err) {
 				return
 			}
 			l.logger.Debug("event store does not answer", "connection", l.name, "error", err)
-			select {
-			case <-time.After(jittered(pause)):
-			case <-l.root.Done():
-			}
 		}
 	})
 }
 
+// rest waits before the next attempt; false when the store is closed.
+func (l *link) rest() bool {
+	l.mu.Lock()
+	pause := l.pause
+	l.pause = min(max(2*pause, l.interval), max(longestPause, l.interval))
+	l.mu.Unlock()
+	select {
+	case <-time.After(jittered(pause)):
+		return true
+	case <-l.root.Done():
+		return false
+	}
+}
+
+// settled keeps what an attempt has brought, and tells whether it was the last.
+func (l *link) settled(c *client, err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.tell()
+	closed := l.root.Err() != nil
+	switch {
+	case err != nil:
+		l.failures++
+		l.failure = err
+	case closed:
+		c.Close()
+	default:
+		l.current, l.began, l.failures, l.failure = c, time.Now(), 0, nil
+	}
+	l.connecting = err != nil && !closed
+	return !l.connecting
+}
+
 // jittered is d give or take half of it.
-func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d+1) }
 
 // dial makes a client that has found its node. A call whose context has ended
 // does just that: the client looks for a node before it looks at the context.
@@ -193,7 +240,6 @@ func (l *link) dial() (*client, error) {
 		return err
 	})
 	if !connected {
-		c.Close()
 		return nil, err
 	}
 	return c, nil
@@ -234,9 +280,12 @@ func (c *client) inside(ctx context.Context, f func(context.Context) error) (con
 	through := &through{Context: ctx, leave: func() { connected = true; <-c.door }}
 	err = guarded(func() error { return f(through) })
 	if !connected {
-		// The client did not get as far as the context: it is dead.
+		// The client did not get as far as the context: it is dead. Whoever is
+		// about to tell it of a failure waits for ever, unless it is closed; then
+		// it panics, which guarded turns into an error.
 		c.shut = true
 		<-c.door
+		c.Close()
 		c.link.replace(c)
 	}
 	return connected, err

@@ -7,7 +7,6 @@ import (
 	"io"
 	"iter"
 	"math"
-	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 
@@ -229,47 +228,28 @@ func (s *Store) page(ctx context.Context, l *link, begin func(context.Context, *
 }
 
 // resumption counts the attempts of a read that got nothing.
-type resumption struct {
-	store *Store
-	tries tries
-}
+type resumption struct{ tries tries }
 
-func (s *Store) resumption() resumption { return resumption{store: s, tries: s.tries()} }
+func (s *Store) resumption() resumption { return resumption{s.tries()} }
 
-func (r *resumption) progress() { r.tries = r.store.tries() }
+func (r *resumption) progress() { r.tries = r.tries.store.tries() }
 
 // again waits before the next attempt, or returns why there is none.
 func (r *resumption) again(ctx context.Context, why reason) error {
-	if ctx.Err() != nil {
-		return ended(ctx)
-	}
 	if why.outcome == unknown {
 		why.outcome = unsent // nothing is in doubt
 	}
-	t := &r.tries
-	t.made++
-	r.store.health.note(why)
-	switch {
-	case why.outcome == refused:
-		return why.err
-	case errors.Is(why.err, eventstore.ErrUnavailable), errors.Is(why.err, errClosed):
-		return why.err
-	case t.made >= settleAttempts:
-		return why.failed()
+	r.tries.made++
+	if err := r.tries.over(ctx, why); err != nil {
+		return err
 	}
-	timer := time.NewTimer(jittered(t.pause))
-	defer timer.Stop()
-	t.pause = min(2*t.pause, longestPause)
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ended(ctx)
-	}
+	return r.tries.wait(ctx)
 }
 
 // Head is eventstore.Store.
 func (s *Store) Head(ctx context.Context) (head eventstore.Position, err error) {
+	ctx, sp := s.spans.start(ctx, "head", "$all")
+	defer func() { sp.read(head.String(), 0, err) }()
 	for rec, err := range s.readBackwards(ctx, eventstore.End, eventstore.Filter{}, 1) {
 		if err != nil {
 			return eventstore.Start, err

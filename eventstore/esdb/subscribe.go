@@ -296,8 +296,10 @@ func (s *Store) Subscribe(ctx context.Context, from eventstore.Position, filter 
 	sub.ctx, sub.cancel = s.under(context.WithoutCancel(ctx))
 	unwatch := context.AfterFunc(ctx, sub.cancel) // while it begins
 	feed, err := sub.begin(ctx)
-	if !unwatch() && err == nil {
-		feed.close()
+	if !unwatch() {
+		if err == nil {
+			feed.close()
+		}
 		err = ended(ctx)
 	}
 	if err != nil {
@@ -307,7 +309,7 @@ func (s *Store) Subscribe(ctx context.Context, from eventstore.Position, filter 
 	if sp.IsRecording() {
 		sp.SetAttributes(attrPosition.String(from.String()))
 	}
-	go sub.run(feed)
+	s.subscriptions.Go(func() { sub.run(feed) })
 	return sub, nil
 }
 
@@ -368,44 +370,36 @@ func (sub *subscription) connect() (*feed, reason) {
 
 // run takes notices from the server until the subscription is closed or refused.
 func (sub *subscription) run(feed *feed) {
-	var failure error
+	defer close(sub.done)
+	defer func() { sub.span.done(nil) }()
 	pause := firstPause
 	for {
-		var r reason
-		if feed != nil {
-			var moved bool
-			if moved, r = sub.pump(feed); moved {
-				pause = firstPause
+		moved, r := sub.pump(feed)
+		feed.close()
+		if moved {
+			pause = firstPause
+		}
+		sub.span.resumed(sub.last, r.err)
+		for feed = nil; feed == nil; pause = min(2*pause, longestPause) {
+			if sub.ctx.Err() != nil {
+				sub.failure = ended(sub.ctx)
+				return
 			}
-			feed.close()
-		}
-		if sub.ctx.Err() == nil && r.outcome != refused {
-			if feed != nil {
-				sub.span.resumed(sub.last, r.err)
-				sub.store.logger.Debug("subscription is resumed", "position", sub.last, "error", r.err)
+			if r.outcome == refused {
+				sub.failure = fmt.Errorf("subscription after %s: %w", sub.last, r.err)
+				return
 			}
-			if feed, r = sub.connect(); r.err == nil {
-				continue
+			sub.store.logger.Debug("subscription is resumed", "position", sub.last, "error", r.err)
+			select {
+			case <-time.After(jittered(pause)):
+			case <-sub.ctx.Done():
 			}
-			sub.store.health.note(r)
+			if feed, r = sub.connect(); r.err != nil {
+				feed = nil
+				sub.store.health.note(r)
+			}
 		}
-		if sub.ctx.Err() != nil {
-			failure = ended(sub.ctx)
-			break
-		}
-		if r.outcome == refused {
-			failure = fmt.Errorf("subscription after %s: %w", sub.last, r.err)
-			break
-		}
-		select {
-		case <-time.After(jittered(pause)):
-		case <-sub.ctx.Done():
-		}
-		pause = min(2*pause, longestPause)
 	}
-	sub.failure = failure
-	sub.span.done(nil)
-	close(sub.done)
 }
 
 // pump hands over notices until the feed breaks.
