@@ -258,7 +258,7 @@ func (f *follower) step(ctx context.Context) error {
 		bytes   int
 		through eventstore.Position
 	)
-	for r, err := range f.store.ReadAll(ctx, f.position, eventstore.Forwards, eventstore.Filter{}, f.limits.records) {
+	for r, err := range f.store.ReadAll(ctx, f.position, eventstore.Forwards, eventstore.Filter{}, f.limits.records+1) {
 		if err != nil {
 			return fmt.Errorf("read the log at %s: %w", f.position, err)
 		}
