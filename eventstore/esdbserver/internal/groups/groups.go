@@ -98,7 +98,7 @@ func (s *Service) Close() {
 	s.closed = true
 	s.mu.Unlock()
 	s.stopAll(func(key) error { return errShutdown })
-	s.tail.close()
+	s.tail.wait()
 }
 
 var errShutdown = wire.Unavailable("Server Is Not Ready: it is shutting down")

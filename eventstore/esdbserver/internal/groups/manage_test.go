@@ -73,6 +73,14 @@ func TestExistingGroup(t *testing.T) {
 	t.Error("a group was created twice")
 }
 
+// Two groups whose progress would be in the same streams are one group.
+func TestGroupsOfOneID(t *testing.T) {
+	r := serve(t)
+	r.create("a", "b::c", esdb.Start{}, nil)
+	err := r.CreatePersistentSubscription(t.Context(), "a::b", "c", esdb.PersistentStreamSubscriptionOptions{})
+	equal(t, code(err), esdb.ErrorCodeResourceAlreadyExists)
+}
+
 // createRequest is a good one, of a group that begins at the start; changes
 // spoil it.
 func createRequest(stream, group string, changes ...func(*persistent.CreateReq_Options)) *persistent.CreateReq {
@@ -134,16 +142,17 @@ func TestGroupsThatCannotBe(t *testing.T) {
 		"endless checkpoint time": func(o *persistent.CreateReq_Options) {
 			o.Settings.CheckpointAfter = &persistent.CreateReq_Settings_CheckpointAfterTicks{CheckpointAfterTicks: math.MaxInt64}
 		},
-		"no settings":          func(o *persistent.CreateReq_Options) { o.Settings = nil },
-		"no group":             func(o *persistent.CreateReq_Options) { o.GroupName = "" },
-		"$all as a stream":     func(o *persistent.CreateReq_Options) { o.GetStream().StreamIdentifier = nil },
-		"no stream":            func(o *persistent.CreateReq_Options) { o.StreamOption = nil },
-		"name without end":     func(o *persistent.CreateReq_Options) { o.GroupName = strings.Repeat("g", 5000) },
-		"negative start":       startAt(1<<64 - 3),
-		"start past any event": startAt(math.MaxInt64),
-		"beyond the log":       all(at(1000, 1000)),
-		"prepare after commit": all(at(1, 2)),
-		"only one is the end":  all(at(1<<64-1, 5)),
+		"no settings":           func(o *persistent.CreateReq_Options) { o.Settings = nil },
+		"no group":              func(o *persistent.CreateReq_Options) { o.GroupName = "" },
+		"$all as a stream":      func(o *persistent.CreateReq_Options) { o.GetStream().StreamIdentifier = nil },
+		"no stream":             func(o *persistent.CreateReq_Options) { o.StreamOption = nil },
+		"name that is not text": func(o *persistent.CreateReq_Options) { o.GetStream().StreamIdentifier = name("\xff") },
+		"name without end":      func(o *persistent.CreateReq_Options) { o.GroupName = strings.Repeat("g", 5000) },
+		"negative start":        startAt(1<<64 - 3),
+		"start past any event":  startAt(math.MaxInt64),
+		"beyond the log":        all(at(1000, 1000)),
+		"prepare after commit":  all(at(1, 2)),
+		"only one is the end":   all(at(1<<64-1, 5)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var md metadata.MD

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 
@@ -112,6 +113,9 @@ func decodeUpdate(req *persistent.UpdateReq) (d definition, from start, err erro
 func (d *definition) decided() error {
 	if d.Stream == "" || d.Group == "" {
 		return d.failed("The names of stream and group must not be empty.")
+	}
+	if !utf8.ValidString(d.Stream) {
+		return d.failed("The name of the stream is not UTF-8.")
 	}
 	if len(d.Stream)+len(d.Group) > maxNames {
 		return d.failed(fmt.Sprintf("The names of stream and group are longer than %d bytes.", maxNames))

@@ -37,6 +37,8 @@ type runner struct {
 	read    competing.Place
 	behind  bool
 	failing bool
+	grown   <-chan struct{} // nil while there are no consumers
+	unwatch func()
 	// replayNext is the parked revision to be replayed next, replayEnd the first
 	// one that is not.
 	replayNext, replayEnd eventstore.Revision
@@ -114,14 +116,13 @@ func (r *runner) post(f func()) error {
 func (r *runner) run() {
 	defer close(r.done)
 	defer r.end()
-	grown, unwatch := r.tail.watch(r.def.Stream)
-	defer unwatch()
 	ticks, stop := r.ticks(tickPeriod)
 	defer stop()
 	always := make(chan struct{})
 	close(always)
 	for {
 		r.settle()
+		r.watch()
 		var more chan struct{}
 		if r.fetch() {
 			more = always
@@ -130,7 +131,7 @@ func (r *runner) run() {
 		case f := <-r.inbox:
 			f()
 			r.drain()
-		case <-grown:
+		case <-r.grown:
 			r.behind = true
 		case <-ticks:
 			r.failing = false
@@ -139,6 +140,18 @@ func (r *runner) run() {
 		case <-r.ctx.Done():
 			return
 		}
+	}
+}
+
+// watch follows the source as long as there are consumers.
+func (r *runner) watch() {
+	switch wanted := r.group.Consumers() > 0; {
+	case wanted && r.grown == nil:
+		r.grown, r.unwatch = r.tail.watch(r.def.Stream)
+		r.behind = true
+	case !wanted && r.grown != nil:
+		r.unwatch()
+		r.grown = nil
 	}
 }
 
@@ -202,34 +215,33 @@ func (r *runner) send(w competing.Work) {
 }
 
 // fetch reads a page of what is to be replayed and a page of the source, as
-// far as there is room, and reports whether to come again at once.
-func (r *runner) fetch() (more bool) {
+// far as there is room, and reports whether it did: there may be more then.
+func (r *runner) fetch() (read bool) {
 	if r.group.Consumers() == 0 || r.failing || r.ctx.Err() != nil {
 		return false
 	}
-	err := r.fetchParked()
+	var err error
+	if room := min(r.group.ReplayRoom(), int(r.def.ReadBatchSize)); r.replayNext < r.replayEnd && room > 0 {
+		read, err = true, r.fetchParked(room)
+	}
 	batch := int(r.def.ReadBatchSize)
-	if room := r.group.Room(); err == nil && r.behind && room >= batch {
+	if err == nil && r.behind && r.group.Room() >= batch {
+		read = true
 		r.read, r.behind, err = r.source.read(r.ctx, r.group, r.read, batch)
-		more = true
 	}
 	if err != nil {
 		r.complain(err)
 		// Until the next tick, or consumers would be kept waiting by a store that
 		// fails slowly.
 		r.failing, r.behind = true, true
-		return false
 	}
-	return more || r.replayNext < r.replayEnd && r.group.ReplayRoom() > 0
+	return read
 }
 
-func (r *runner) fetchParked() error {
-	room := min(r.group.ReplayRoom(), int(r.def.ReadBatchSize))
-	if r.replayNext >= r.replayEnd || room == 0 {
-		return nil
-	}
+// fetchParked reads at most limit entries that are to be replayed.
+func (r *runner) fetchParked(limit int) error {
 	read := 0
-	for rec, err := range r.book.store.ReadStream(r.ctx, r.def.key().parked(), r.replayNext, eventstore.Forwards, room) {
+	for rec, err := range r.book.store.ReadStream(r.ctx, r.def.key().parked(), r.replayNext, eventstore.Forwards, limit) {
 		switch {
 		case errors.Is(err, eventstore.ErrStreamNotFound), errors.Is(err, eventstore.ErrDeleted):
 			r.replayNext = r.replayEnd
@@ -254,7 +266,7 @@ func (r *runner) fetchParked() error {
 			return nil
 		}
 	}
-	if read < room {
+	if read < limit {
 		r.replayNext = r.replayEnd
 		r.group.ReplayPassed(competing.Place(r.replayEnd))
 	}
@@ -282,6 +294,9 @@ const lastWrite = 5 * time.Second
 
 // end writes the last checkpoint and tells the consumers.
 func (r *runner) end() {
+	if r.grown != nil {
+		r.unwatch()
+	}
 	if place := r.group.Last(); place > 0 {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), lastWrite)
 		defer cancel()

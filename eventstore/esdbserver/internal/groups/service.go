@@ -112,15 +112,18 @@ func (s *Service) Create(ctx context.Context, req *persistent.CreateReq) (*persi
 
 func (d *definition) notSaved(err error) error { return wire.OfStore(err, configStream) }
 
-// absent refuses a group that is there.
+// absent refuses a group that is there: one with the same id, whose progress
+// would be in the same streams.
 func (s *Service) absent(k key) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	switch {
-	case s.closed:
+	if s.closed {
 		return errShutdown
-	case s.running[k] != nil:
-		return wire.GroupExists(k.stream, k.group)
+	}
+	for other := range s.running {
+		if other.String() == k.String() {
+			return wire.GroupExists(k.stream, k.group)
+		}
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
@@ -26,9 +27,10 @@ import (
 // bare is the service alone, on a clock that the test moves.
 type bare struct {
 	*rig
-	raw   persistent.PersistentSubscriptionsClient
-	now   atomic.Int64
-	ticks chan time.Time
+	service *groups.Service
+	raw     persistent.PersistentSubscriptionsClient
+	now     atomic.Int64
+	ticks   chan time.Time
 }
 
 // serveBare serves a group "g" on stream "s", from its start. store is what the
@@ -45,27 +47,33 @@ func serveBare(t testing.TB, store func(eventstore.Store) eventstore.Store, chan
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.serve(service)
+	if _, err := b.raw.Create(t.Context(), createRequest("s", "g", changes...)); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// serve answers with the service from now on.
+func (b *bare) serve(service *groups.Service) {
+	b.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
 	server := grpc.NewServer()
 	persistent.RegisterPersistentSubscriptionsServer(server, service)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	t.Cleanup(func() {
+	b.Cleanup(func() {
 		service.Close()
 		server.Stop()
 		if err := <-served; err != nil {
-			t.Error(err)
+			b.Error(err)
 		}
 	})
-	b.server = &esdbservertest.Server{Address: listener.Addr().String()}
+	b.service, b.server = service, &esdbservertest.Server{Address: listener.Addr().String()}
 	b.raw = b.rig.raw()
-	if _, err := b.raw.Create(t.Context(), createRequest("s", "g", changes...)); err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func whole(s eventstore.Store) eventstore.Store { return s }
@@ -134,7 +142,7 @@ func TestSilentConsumer(t *testing.T) {
 	b := serveBare(t, whole, func(o *persistent.CreateReq_Options) { o.Settings.MaxRetryCount = 1_000_000 })
 	b.open(2000) // and reads no more
 	other := b.open(1)
-	const n, size = 300, 200 << 10 // 60 MB
+	const n, size = 120, 500 << 10 // 60 MB
 	written := make(chan error, 1)
 	go func() {
 		for i := range n {
@@ -213,9 +221,8 @@ func TestParkingFails(t *testing.T) {
 	stream := b.open(1)
 	id := event(t, stream).GetEvent().GetId()
 	store.ill.Store(true)
-	park := &persistent.ReadReq{Content: &persistent.ReadReq_Nack_{Nack: &persistent.ReadReq_Nack{Ids: nil, Action: persistent.ReadReq_Nack_Park}}}
-	park.GetNack().Ids = append(park.GetNack().Ids, id)
-	if err := stream.Send(park); err != nil {
+	park := &persistent.ReadReq_Nack{Ids: []*shared.UUID{id}, Action: persistent.ReadReq_Nack_Park}
+	if err := stream.Send(&persistent.ReadReq{Content: &persistent.ReadReq_Nack_{Nack: park}}); err != nil {
 		t.Fatal(err)
 	}
 	b.until("it was tried", func() bool { return store.attempts.Load() == 1 })
@@ -230,4 +237,73 @@ func TestParkingFails(t *testing.T) {
 	equal(t, string(event(t, stream).GetEvent().GetData()), "e1")
 	equal(t, b.parked("s", "g"), []string{"0@s Client explicitly NAK'ed message.\n"})
 	b.until("the checkpoint is written", func() bool { return b.status().LastCheckpointedEventPosition == "0" })
+}
+
+// Nothing but timeouts and checkpoints waits for a tick.
+func TestReplayWaitsForNoTick(t *testing.T) {
+	b := serveBare(t, whole)
+	b.write("s", "e0")
+	stream := b.open(1)
+	park := &persistent.ReadReq_Nack{Ids: []*shared.UUID{event(t, stream).GetEvent().GetId()}, Action: persistent.ReadReq_Nack_Park}
+	if err := stream.Send(&persistent.ReadReq{Content: &persistent.ReadReq_Nack_{Nack: park}}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it is parked", func() bool { return b.status().ParkedMessageCount == 1 })
+	_, err := b.raw.ReplayParked(t.Context(), &persistent.ReplayParkedReq{Options: &persistent.ReplayParkedReq_Options{
+		GroupName: "g", StreamOption: &persistent.ReplayParkedReq_Options_StreamIdentifier{StreamIdentifier: name("s")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := event(t, stream); e.GetLink() == nil || string(e.GetEvent().GetData()) != "e0" {
+		t.Errorf("%v", e)
+	}
+}
+
+// A server that ends without its last checkpoint goes on from the one before:
+// events come again, none is left out.
+func TestEndWithoutLastCheckpoint(t *testing.T) {
+	store := &sick{}
+	b := serveBare(t, func(s eventstore.Store) eventstore.Store { store.Store = s; return store },
+		func(o *persistent.CreateReq_Options) {
+			o.Settings.MinCheckpointCount, o.Settings.MaxCheckpointCount = 2, 2
+		})
+	b.write("s", names("e", 5)...)
+	stream := b.open(5)
+	for i := range 5 {
+		if i == 2 {
+			b.until("the first two are noted", func() bool { return b.status().LastCheckpointedEventPosition == "1" })
+			store.ill.Store(true)
+		}
+		if err := stream.Send(ackOf(event(t, stream).GetEvent().GetId())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.until("all is done", func() bool { return b.status().TotalInFlightMessages == 0 })
+	b.service.Close()
+
+	service, err := groups.New(t.Context(), groups.Options{Store: b.rig.store, Guard: access.Open()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.serve(service)
+	stream = b.open(5)
+	for _, want := range []string{"e2", "e3", "e4"} {
+		equal(t, string(event(t, stream).GetEvent().GetData()), want)
+	}
+}
+
+// Definitions that nobody can read stop the start, and say where they are.
+func TestDefinitionsThatAreNone(t *testing.T) {
+	for stream, data := range map[string]string{
+		"$persistentSubscriptionConfig":           "not JSON",
+		"$persistentsubscription-s::g-checkpoint": `"C:1/P:1"`,
+	} {
+		b := serveBare(t, whole)
+		b.service.Close()
+		b.write(stream, data)
+		_, err := groups.New(t.Context(), groups.Options{Store: b.rig.store, Guard: access.Open()})
+		if err == nil || !strings.Contains(err.Error(), stream) {
+			t.Errorf("%s: %v", stream, err)
+		}
+	}
 }
