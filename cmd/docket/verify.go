@@ -12,12 +12,13 @@ import (
 )
 
 type eventsGroup struct {
-	Serve   eventsServeCommand  `cmd:"" help:"Serve the log of the folder to EventStoreDB clients, and nothing else."`
-	Verify  verifyCommand       `cmd:"" help:"Check the whole log: checksums, revisions, positions. Works beside a running docket."`
-	Backup  backupCommand       `cmd:"" help:"Copy the log into an empty folder, and check the copy. Works beside a running docket."`
-	Restore restoreCommand      `cmd:"" help:"Put a backup in the place of the log, in a new epoch; the old log is kept aside. No docket may be running."`
-	Export  exportCommand       `cmd:"" help:"Write the log into a file, one event a line, to move it to another store. Works beside a running docket."`
-	Import  eventsImportCommand `cmd:"" help:"Append what an export wrote to an empty log, here or in an EventStoreDB, and compare it. May be run again after an interruption. No docket may be running."`
+	Serve      eventsServeCommand  `cmd:"" help:"Serve the log of the folder to EventStoreDB clients, and nothing else."`
+	Verify     verifyCommand       `cmd:"" help:"Check the whole log: checksums, revisions, positions. Works beside a running docket."`
+	Backup     backupCommand       `cmd:"" help:"Copy the log into an empty folder, and check the copy. Works beside a running docket."`
+	Restore    restoreCommand      `cmd:"" help:"Put a backup in the place of the log, in a new epoch; the old log is kept aside. No docket may be running."`
+	RaiseEpoch raiseEpochCommand   `cmd:"" help:"Begin another epoch of the log in an EventStoreDB that was restored from a backup: views are made anew, tokens of before are refused. No docket may be running."`
+	Export     exportCommand       `cmd:"" help:"Write the log into a file, one event a line, to move it to another store. Works beside a running docket."`
+	Import     eventsImportCommand `cmd:"" help:"Append what an export wrote to an empty log, here or in an EventStoreDB, and compare it. May be run again after an interruption. No docket may be running."`
 }
 
 type verifyCommand struct {

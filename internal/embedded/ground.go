@@ -14,11 +14,15 @@ import (
 	"github.com/docket-orders/docket/internal/disk"
 	"github.com/docket-orders/docket/projections"
 	views "github.com/docket-orders/docket/projections/sqlite"
+	"github.com/docket-orders/docket/query"
 )
 
 // ErrOtherFolder: the folder is one of the other kind: it has a log and one
 // elsewhere was named, or it has only the views of a log elsewhere.
 var ErrOtherFolder = errors.New("folder of another kind")
+
+// ErrShorter: a log elsewhere does not reach what its views show.
+var ErrShorter = errors.New("log is shorter than it was")
 
 // elsewhere is a file in a folder that has no log of its own. It names the log
 // whose views are there. Without it a docket that was started without its
@@ -52,7 +56,69 @@ func open(ctx context.Context, dir string, backend *views.Backend, o Options) (g
 		return ground{}, errors.Join(err, g.release())
 	}
 	g.release = func() error { return errors.Join(o.Remote.Store.Close(), lock.Close()) }
+	if err := g.requireWhatViewsShow(ctx, dir, backend); err != nil {
+		return ground{}, errors.Join(err, g.release())
+	}
 	return g, nil
+}
+
+// requireWhatViewsShow fails with ErrShorter when the log ends before an event
+// that is in a view. Views that went on from there would never see the events
+// that take the places of the lost ones. A view that cannot be read tells
+// nothing: it is made anew.
+func (g ground) requireWhatViewsShow(ctx context.Context, dir string, backend *views.Backend) error {
+	shown, err := g.furthestShown(ctx, backend)
+	if err != nil || shown == eventstore.Start {
+		return err
+	}
+	head, err := g.store.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("read the end of the log: %w", err)
+	}
+	if head.Before(shown) {
+		return fmt.Errorf("%w: it ends at position %s, and the views in %s show an event at %s. If it was restored from a backup, say so with docket eventstore raise-epoch, and the next start makes the views anew", ErrShorter, head, dir, shown)
+	}
+	return nil
+}
+
+// furthestShown is the position of the last event in the newest document of any
+// view of this log. Checkpoints would not do: they may be on something that is
+// no event, past the end.
+func (g ground) furthestShown(ctx context.Context, backend *views.Backend) (eventstore.Position, error) {
+	furthest := eventstore.Start
+	generations, err := backend.Generations(ctx)
+	if err != nil {
+		return furthest, err
+	}
+	for _, n := range generations {
+		position, err := g.newest(ctx, backend, n)
+		if ctx.Err() != nil {
+			return furthest, ctx.Err()
+		}
+		if err == nil && furthest.Before(position) {
+			furthest = position
+		}
+	}
+	return furthest, nil
+}
+
+func (g ground) newest(ctx context.Context, backend *views.Backend, generation int) (at eventstore.Position, err error) {
+	sink, err := backend.Open(ctx, generation)
+	if err != nil {
+		return at, err
+	}
+	defer sink.Close()
+	lanes, err := sink.Checkpoints(ctx)
+	if err != nil || len(lanes) == 0 || lanes[0].Log != g.log {
+		return at, err
+	}
+	page, err := sink.(query.Views).Orders(ctx, query.Question{
+		Sort: query.Sort{By: query.ByUpdatedAt, Desc: true}, Limit: 1, WithoutTotal: true,
+	})
+	if err != nil || len(page.Items) == 0 {
+		return at, err
+	}
+	return at, at.UnmarshalText([]byte(page.Items[0].Position))
 }
 
 // OpenLog opens the log of a folder alone, and tells it what the views beside it

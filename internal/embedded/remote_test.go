@@ -3,7 +3,9 @@ package embedded_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,16 +33,7 @@ type away struct {
 func openAway(t *testing.T) *away {
 	t.Helper()
 	root := fastDir(t)
-	log, err := sqlite.Open(t.Context(), filepath.Join(root, "log"), sqlite.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	server := esdbservertest.Run(t, esdbserver.Options{Store: log})
+	log, server := serveLog(t, filepath.Join(root, "log"))
 	store, err := esdb.Open(t.Context(), esdbservertest.Insecure(server.Address), esdb.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +44,21 @@ func openAway(t *testing.T) *away {
 	}
 	a.awaitReady()
 	return &away{docket: a, server: server, log: log}
+}
+
+// serveLog serves the log of a folder until the test ends.
+func serveLog(t *testing.T, dir string) (*sqlite.Store, *esdbservertest.Server) {
+	t.Helper()
+	log, err := sqlite.Open(t.Context(), dir, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return log, esdbservertest.Run(t, esdbserver.Options{Store: log})
 }
 
 // TestStoreGoesAwayAndComesBack stops the server of the log under load, several
@@ -256,4 +264,69 @@ func (l *load) stop() []string {
 	l.cancel()
 	l.work.Wait()
 	return slices.Clone(l.acked)
+}
+
+// TestLogElsewhereCameBackShorter: a server that was restored from a backup is
+// noticed, and another epoch cures it.
+func TestLogElsewhereCameBackShorter(t *testing.T) {
+	root := fastDir(t)
+	folder, backup, views := filepath.Join(root, "log"), filepath.Join(root, "backup"), filepath.Join(root, "views")
+	log, server := serveLog(t, folder)
+	open := func() (*docket, error) {
+		store, err := esdb.Open(t.Context(), esdbservertest.Insecure(server.Address), esdb.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return openWith(t, views, embedded.Options{Remote: &embedded.Remote{Store: store, Snapshots: store.Snapshots("")}})
+	}
+	var lost string
+	for _, id := range []string{"kept", "lost"} {
+		a, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.awaitReady()
+		lost = a.want("an order", a.place(id), 201, "").header.Get("Consistency-Token")
+		if err := a.Manager.CaughtUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a.mustClose()
+		if id == "kept" {
+			if _, err := sqlite.Backup(t.Context(), folder, backup, sqlite.CopyOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	server.Stop()
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"head", "events.db-wal", "events.db-shm"} { // a restore by hand, of which docket hears nothing
+		if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if err := replace(filepath.Join(backup, "events.db"), filepath.Join(folder, "events.db")); err != nil {
+		t.Fatal(err)
+	}
+	log, server = serveLog(t, folder)
+	if _, err := open(); !errors.Is(err, embedded.ErrShorter) || !strings.Contains(err.Error(), "raise-epoch") {
+		t.Fatalf("a log that lost its end was opened: %v", err)
+	}
+	store, err := esdb.Open(t.Context(), esdbservertest.Insecure(server.Address), esdb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raised, err := store.RaiseEpoch(t.Context(), "a test")
+	if err := errors.Join(err, store.Close()); err != nil || raised.Epoch != 2 {
+		t.Fatalf("%+v, %v", raised, err)
+	}
+	a, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.awaitReady()
+	a.want("a token of before", a.get("/v1/orders", "Consistency-Token: "+lost), 409, `"token-foreign"`)
+	a.wantHealthy([]string{"kept"}, []string{"lost"})
+	a.mustClose()
 }
