@@ -3,6 +3,7 @@ package esdb
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +58,7 @@ func (h *health) probe() error {
 		}
 	}
 	if err != nil && ctx.Err() != nil {
-		err = errors.Join(errors.New("no answer in time"), err)
+		err = fmt.Errorf("no answer in time: %w", err)
 	}
 	h.set(err)
 	return err

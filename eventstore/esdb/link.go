@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -329,7 +328,7 @@ func (c *client) logged(level, format string, args ...any) {
 func guarded(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("EventStoreDB client panicked: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf("EventStoreDB client panicked: %v", p)
 		}
 	}()
 	return f()

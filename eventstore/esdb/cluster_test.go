@@ -1,0 +1,227 @@
+package esdb
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/esdbserver"
+	"github.com/docket-orders/docket/eventstore/esdbserver/esdbservertest"
+	"github.com/docket-orders/docket/eventstore/sqlite"
+)
+
+// cluster is two servers that say of themselves what they are told to.
+type cluster struct {
+	gossip.UnimplementedGossipServer
+	address          string
+	leader, follower *sqlite.Store
+
+	mu      sync.Mutex
+	members []*gossip.MemberInfo
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{leader: embedded(t, t.TempDir()), follower: embedded(t, t.TempDir())}
+	for _, node := range []struct {
+		store *sqlite.Store
+		state gossip.MemberInfo_VNodeState
+	}{{c.leader, gossip.MemberInfo_Leader}, {c.follower, gossip.MemberInfo_Follower}} {
+		host, port, err := net.SplitHostPort(esdbservertest.Start(t, esdbserver.Options{Store: node.store}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.members = append(c.members, &gossip.MemberInfo{State: node.state, IsAlive: true, HttpEndPoint: &gossip.EndPoint{Address: host, Port: uint32(n)}})
+	}
+	c.address = serve(t, func(s *grpc.Server) { gossip.RegisterGossipServer(s, c) })
+	return c
+}
+
+func (c *cluster) Read(context.Context, *shared.Empty) (*gossip.ClusterInfo, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &gossip.ClusterInfo{Members: c.members}, nil
+}
+
+// replicate gives the follower what the leader has.
+func (c *cluster) replicate(t *testing.T) {
+	t.Helper()
+	has, err := c.follower.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rec, err := range c.leader.ReadAll(t.Context(), eventstore.At64(has.Commit+1), eventstore.Forwards, eventstore.Filter{}, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := c.follower.Append(t.Context(), rec.Stream, eventstore.Expected(rec.Revision-1), []eventstore.Event{rec.Event})
+		if err != nil || out.Position != rec.Position {
+			t.Fatalf("replicate %s: %+v, %v", rec.Position, out, err)
+		}
+	}
+}
+
+// serve runs a gRPC server of the test until it ends.
+func serve(t *testing.T, register func(*grpc.Server)) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	register(server)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return listener.Addr().String()
+}
+
+// TestFollowersFeedProjections: subscriptions are the follower's, decisions rest
+// on the leader, and a forward read has what the leader has.
+func TestFollowersFeedProjections(t *testing.T) {
+	noLeaks(t)
+	c := newCluster(t)
+	s := open(t, "esdb+discover://"+c.address+"?tls=false")
+	count := func() (n int) {
+		t.Helper()
+		for _, err := range s.ReadAll(t.Context(), eventstore.Start, eventstore.Forwards, eventstore.Filter{Prefixes: []string{"order-"}}, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		return n
+	}
+	write := func(expected eventstore.Expected) {
+		t.Helper()
+		if _, err := s.Append(t.Context(), "order-1", expected, []eventstore.Event{event()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(eventstore.NoStream)
+	c.replicate(t)
+	sub, err := s.Subscribe(t.Context(), eventstore.Start, eventstore.Filter{Prefixes: []string{"order-"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	next := func(ctx context.Context) (eventstore.Record, error) {
+		for {
+			if n, err := sub.Next(ctx); err != nil || n.Kind == eventstore.Delivered {
+				return n.Record, err
+			}
+		}
+	}
+	if _, err := next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The follower does not have the second event: reads do, the subscription not.
+	write(0)
+	if n := count(); n != 2 {
+		t.Errorf("a forward read shows %d events, want 2", n)
+	}
+	n := 0
+	for _, err := range s.ReadStream(t.Context(), "order-1", 0, eventstore.Forwards, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 2 {
+		t.Errorf("the stream shows %d events, want 2", n)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	if rec, err := next(ctx); err == nil {
+		t.Errorf("the subscription shows revision %d, which the follower does not have", rec.Revision)
+	}
+	cancel()
+	// A forward read waits for it, too.
+	done := make(chan int, 1)
+	go func() { done <- count() }()
+	c.replicate(t)
+	if n := <-done; n != 2 {
+		t.Errorf("a forward read shows %d events, want 2", n)
+	}
+	if rec, err := next(t.Context()); err != nil || rec.Revision != 1 {
+		t.Errorf("revision %d, %v; want 1", rec.Revision, err)
+	}
+}
+
+// hostile answers what no server should.
+type hostile struct {
+	streams.UnimplementedStreamsServer
+	serverfeatures.UnimplementedServerFeaturesServer
+}
+
+func (hostile) Read(req *streams.ReadReq, out streams.Streams_ReadServer) error {
+	name := string(req.GetOptions().GetStream().GetStreamIdentifier().GetStreamName())
+	answer := &streams.ReadResp{Content: &streams.ReadResp_CaughtUp_{CaughtUp: &streams.ReadResp_CaughtUp{}}}
+	if name == identityStream {
+		answer.Content = &streams.ReadResp_Event{Event: &streams.ReadResp_ReadEvent{Event: &streams.ReadResp_ReadEvent_RecordedEvent{
+			Id:               &shared.UUID{Value: &shared.UUID_String_{String_: event().ID.String()}},
+			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(name)},
+			Metadata:         map[string]string{"type": typeBegun, "content-type": "application/json", "created": "17000000000000000"},
+		}}}
+	}
+	return out.Send(answer)
+}
+
+func (hostile) Append(in streams.Streams_AppendServer) error {
+	for {
+		if _, err := in.Recv(); err != nil {
+			in.SetTrailer(metadata.Pairs("exception", "stream-deleted"))
+			return status.Error(codes.FailedPrecondition, "no stream-name")
+		}
+	}
+}
+
+func (hostile) Delete(context.Context, *streams.DeleteReq) (*streams.DeleteResp, error) {
+	return &streams.DeleteResp{}, nil
+}
+
+// TestHostileServer: answers that make the client panic are errors.
+func TestHostileServer(t *testing.T) {
+	noLeaks(t)
+	address := serve(t, func(s *grpc.Server) {
+		streams.RegisterStreamsServer(s, hostile{})
+		serverfeatures.RegisterServerFeaturesServer(s, hostile{})
+	})
+	s := open(t, esdbservertest.Insecure(address))
+	if _, err := s.Append(t.Context(), "order-1", eventstore.NoStream, []eventstore.Event{event()}); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+		t.Errorf("append: %v, want an unknown outcome", err)
+	}
+	if _, err := s.Delete(t.Context(), "order-1", 0); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+		t.Errorf("delete: %v, want an unknown outcome", err)
+	}
+	for rec, err := range s.ReadStream(t.Context(), "order-1", 0, eventstore.Forwards, 0) {
+		if err == nil {
+			t.Errorf("read delivers %+v", rec)
+		}
+	}
+	if _, err := s.Subscribe(t.Context(), eventstore.Start, eventstore.Filter{}); err == nil {
+		t.Error("a subscription that was not confirmed began")
+	}
+}
