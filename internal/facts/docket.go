@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,9 +46,9 @@ func (i imported) rows() (n int) {
 	return n
 }
 
-// runImport runs docket import over dir, until the views have caught up.
-func runImport(ctx context.Context, binary, dir string, args ...string) (i imported, err error) {
-	cmd := exec.CommandContext(ctx, binary, append(args, "--data", dir, "--json")...)
+// runImport runs docket import at a site, until the views have caught up.
+func runImport(ctx context.Context, binary string, at site, args ...string) (i imported, err error) {
+	cmd := exec.CommandContext(ctx, binary, slices.Concat(args, at.flags(), []string{"--json"})...)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	start := time.Now()
@@ -60,22 +62,40 @@ func runImport(ctx context.Context, binary, dir string, args ...string) (i impor
 	if err := json.Unmarshal(out.Bytes(), &i.report); err != nil {
 		return i, fmt.Errorf("report of docket %s: %w\n%s", strings.Join(args, " "), err, out.Bytes())
 	}
+	all, err := sizes(at.data, "")
+	if err != nil {
+		return i, err
+	}
+	if i.log, err = sizes(at.log, "events.db"); err != nil {
+		return i, err
+	}
+	i.views = all
+	if at.log == at.data {
+		i.views -= i.log
+	}
+	return i, nil
+}
+
+// sizes is how many bytes the files below a folder have whose names begin so. A
+// file that goes meanwhile has none.
+func sizes(dir, begins string) (sum int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), begins) {
 			return err
 		}
 		info, err := d.Info()
-		if err != nil {
-			return err
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
-		if strings.HasPrefix(d.Name(), "events.db") {
-			i.log += info.Size()
-		} else {
-			i.views += info.Size()
+		if err == nil {
+			sum += info.Size()
 		}
-		return nil
+		return err
 	})
-	return i, err
+	return sum, err
 }
 
 // server is a running docket.
@@ -89,11 +109,11 @@ type server struct {
 // startTime is how long a docket may take until it serves.
 const startTime = 2 * time.Minute
 
-// serve starts docket serve over dir and waits until it is ready.
-func serve(ctx context.Context, binary, dir string) (*server, error) {
+// serve starts docket serve at a site and waits until it is ready.
+func serve(ctx context.Context, binary string, at site) (*server, error) {
 	s := &server{done: make(chan error, 1)}
 	var problems bytes.Buffer
-	s.cmd = exec.Command(binary, "serve", "--data", dir, "--listen", "127.0.0.1:0", "--log-level", "warn")
+	s.cmd = exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--log-level", "warn"}, at.flags()...)...)
 	s.cmd.Stdout, s.cmd.Stderr = io.Discard, &problems
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start docket serve: %w", err)
@@ -117,7 +137,7 @@ func serve(ctx context.Context, binary, dir string) (*server, error) {
 			PID     int    `json:"pid"`
 			Key     string `json:"key"`
 		}
-		text, err := os.ReadFile(filepath.Join(dir, "server.json"))
+		text, err := os.ReadFile(filepath.Join(at.data, "server.json"))
 		if err != nil || json.Unmarshal(text, &about) != nil || about.PID != s.cmd.Process.Pid {
 			continue
 		}

@@ -3,7 +3,12 @@
 // same files by something else. It fails on any difference, and without the
 // data.
 //
-//	go run ./internal/facts -data DIR [-docket PATH]
+//	go run ./internal/facts -data DIR [-docket PATH] [-eventstore embedded|grpc|moved] [-set NAME]
+//
+// With -eventstore grpc the log of each folder is served by a docket eventstore
+// serve of its own. With moved both logs are filled at home, and then one is
+// moved into such a server and the other one there and back, before anything is
+// asked; the second import then finds its orders in the new place.
 //
 // Each set is imported three times over two folders: order by order, once more
 // (which must add nothing), and interleaved in business time, whose views must
@@ -20,6 +25,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -27,14 +33,16 @@ import (
 func main() {
 	data := flag.String("data", "", "folder with the data sets and facts.json")
 	binary := flag.String("docket", "", "docket to check; built when not given")
+	only := flag.String("set", "", "one data set only: olist or uci_online_retail")
+	way := flag.String("eventstore", embedded, "where the logs are: embedded, grpc or moved")
 	flag.Parse()
-	if *data == "" || flag.NArg() > 0 {
+	if *data == "" || flag.NArg() > 0 || !slices.Contains([]string{embedded, overGRPC, moved}, *way) || !slices.Contains([]string{"", "olist", "uci_online_retail"}, *only) {
 		flag.Usage()
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ok, err := run(ctx, *data, *binary)
+	ok, err := run(ctx, *data, *binary, *way, *only)
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "facts:", err)
@@ -52,7 +60,7 @@ type set struct {
 	check func(c *check, s *server, seen *walked)
 }
 
-func run(ctx context.Context, data, binary string) (bool, error) {
+func run(ctx context.Context, data, binary, way, only string) (bool, error) {
 	known, err := readFacts(filepath.Join(data, "facts.json"))
 	if err != nil {
 		return false, err
@@ -81,27 +89,52 @@ func run(ctx context.Context, data, binary string) (bool, error) {
 		{"olist", []string{"import", "olist", "--dir", data}, olistRows, checkOlist},
 		{"uci_online_retail", []string{"import", "online-retail", "--file", retailFile}, retailRows, checkRetail},
 	} {
-		c := &check{set: s.name, facts: known[s.name]}
-		if err := s.run(ctx, binary, filepath.Join(scratch, s.name), c); err != nil {
+		if only != "" && only != s.name {
+			continue
+		}
+		sites := &sites{binary: binary, way: way, set: s.name, dir: filepath.Join(scratch, s.name)}
+		c, back := &check{set: s.name, facts: known[s.name]}, &check{set: s.name, facts: known[s.name]}
+		err := s.run(ctx, sites, c, back)
+		sites.stop()
+		if err != nil {
 			return false, fmt.Errorf("%s: %w", s.name, err)
 		}
 		good = c.print(os.Stdout) && good
+		if way == moved {
+			fmt.Printf("%-20s the same of the log that was moved there and back\n", s.name)
+			good = back.print(os.Stdout) && good
+		}
 	}
 	return good, nil
 }
 
-func (s set) run(ctx context.Context, binary, dir string, c *check) error {
-	plain, woven := dir+"-plain", dir+"-interleaved"
-	first, err := runImport(ctx, binary, plain, s.args...)
+// run imports the set into two places and asks the first for everything; back is
+// what the second one answers to the same, when it is another kind of place.
+func (s set) run(ctx context.Context, all *sites, c, back *check) error {
+	plain, err := all.open(ctx, "plain")
 	if err != nil {
 		return err
 	}
-	again, err := runImport(ctx, binary, plain, s.args...)
+	woven, err := all.open(ctx, "interleaved")
 	if err != nil {
 		return err
 	}
-	other, err := runImport(ctx, binary, woven, append(s.args, "--interleave")...)
+	first, err := runImport(ctx, all.binary, plain, s.args...)
 	if err != nil {
+		return err
+	}
+	if plain, err = all.move(ctx, plain, false); err != nil {
+		return err
+	}
+	again, err := runImport(ctx, all.binary, plain, s.args...)
+	if err != nil {
+		return err
+	}
+	other, err := runImport(ctx, all.binary, woven, append(s.args, "--interleave")...)
+	if err != nil {
+		return err
+	}
+	if woven, err = all.move(ctx, woven, true); err != nil {
 		return err
 	}
 	for _, i := range []struct {
@@ -112,7 +145,7 @@ func (s set) run(ctx context.Context, binary, dir string, c *check) error {
 			s.name, i.name, i.took.Seconds(), i.peak>>20, i.report.Events,
 			float64(i.log)/float64(max(first.report.Events, 1)), float64(i.views)/float64(max(first.report.Events, 1)))
 	}
-	if err := checkPast(ctx, c, woven); err != nil {
+	if err := checkPast(ctx, c, woven.log); err != nil {
 		return err
 	}
 	rows, err := s.rows(c.facts)
@@ -126,12 +159,12 @@ func (s set) run(ctx context.Context, binary, dir string, c *check) error {
 	c.equal("orders the second import found", first.report.Orders, again.report.AlreadyThere)
 	c.equal("events of the interleaved import", first.report.Events, other.report.Events)
 
-	one, err := serve(ctx, binary, plain)
+	one, err := serve(ctx, all.binary, plain)
 	if err != nil {
 		return err
 	}
 	defer one.stop()
-	two, err := serve(ctx, binary, woven)
+	two, err := serve(ctx, all.binary, woven)
 	if err != nil {
 		return err
 	}
@@ -145,6 +178,10 @@ func (s set) run(ctx context.Context, binary, dir string, c *check) error {
 	c.equal("events in the views (revisions)", first.report.Events, seen.events)
 	c.equal("orders that differ when interleaved", 0, different)
 	s.check(c, one, seen)
+	if all.way == moved {
+		s.check(back, two, seen)
+		c.fail(back.failed)
+	}
 	for _, docket := range []*server{one, two} {
 		if err := checkReconciled(ctx, c, docket, first.report.Orders, first.report.Events); err != nil {
 			return err
