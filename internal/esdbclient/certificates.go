@@ -16,8 +16,8 @@ import (
 )
 
 // makeCertificates fills the folder certs that the client's tests look for
-// beside them: the authority, the server's own certificate, and an authority
-// that signed nothing.
+// beside them: the authority, the server's own certificate, that of a user, and
+// an authority that signed nothing.
 func makeCertificates(dir string) error {
 	ca, err := newPair("authority of a test", nil)
 	if err != nil {
@@ -31,7 +31,11 @@ func makeCertificates(dir string) error {
 	if err != nil {
 		return err
 	}
-	for path, p := range map[string]*pair{"ca/ca": ca, "untrusted-ca/ca": untrusted, "node/node": node} {
+	user, err := newPair("admin", ca)
+	if err != nil {
+		return err
+	}
+	for path, p := range map[string]*pair{"ca/ca": ca, "untrusted-ca/ca": untrusted, "node/node": node, "user-admin/user-admin": user} {
 		if err := p.write(filepath.Join(dir, filepath.FromSlash(path))); err != nil {
 			return err
 		}
@@ -45,7 +49,7 @@ type pair struct {
 	key         *ecdsa.PrivateKey
 }
 
-// newPair makes an authority, or with one a server on this machine.
+// newPair makes an authority, or with one somebody on this machine.
 func newPair(name string, authority *pair) (*pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -67,7 +71,7 @@ func newPair(name string, authority *pair) (*pair, error) {
 	} else {
 		parent, signer = authority.certificate, authority.key
 		template.KeyUsage = x509.KeyUsageDigitalSignature
-		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 		template.DNSNames = []string{"localhost"}
 		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	}

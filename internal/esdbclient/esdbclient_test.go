@@ -13,12 +13,13 @@ import (
 // TestTable: the table has the tests that the client has.
 func TestTable(t *testing.T) {
 	for _, c := range []struct {
-		mode        mode
-		all, seeded int
-	}{{insecure, 56, 5}, {secure, 67, 5}} {
+		mode                       mode
+		plain, seeded, certificate int
+	}{{insecure, 56, 6, 0}, {secure, 67, 6, 3}} {
 		v := judge(c.mode, nil)
-		if got := v.all.without(v.seeded).expected; got != c.all || v.seeded.expected != c.seeded {
-			t.Errorf("%s: %d tests are expected, and %d of the seeded stream; want %d and %d", c.mode, got, v.seeded.expected, c.all, c.seeded)
+		if v.plain.expected != c.plain || v.seeded.expected != c.seeded || v.certificate.expected != c.certificate {
+			t.Errorf("%s: expects %s, %s of the seeded stream and %s with a certificate; want %d, %d and %d",
+				c.mode, v.plain, v.seeded, v.certificate, c.plain, c.seeded, c.certificate)
 		}
 		if v.ok() {
 			t.Errorf("%s: nothing ran, and that is found in order", c.mode)
@@ -42,8 +43,8 @@ func said(m mode) results {
 func TestVerdicts(t *testing.T) {
 	const one = "TestStreams/AppendTests/metadataOperation"
 	for _, m := range []mode{insecure, secure} {
-		if v := judge(m, said(m)); !v.ok() || v.all.passed != v.all.expected {
-			t.Errorf("%s: everything passed, but %v of it: %q", m, v.all, v.wrong)
+		if v := judge(m, said(m)); !v.ok() || v.all().passed != v.all().expected {
+			t.Errorf("%s: everything passed, but %v of it: %q", m, v.all(), v.wrong)
 		}
 		for name, change := range map[string]func(results){
 			"is missing":       func(r results) { delete(r, one) },
