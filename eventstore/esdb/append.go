@@ -79,7 +79,7 @@ func (s *Store) Append(ctx context.Context, stream string, expected eventstore.E
 		if err := tries.again(ctx, r, "append to "+stream); err != nil {
 			return out, err
 		}
-		if tries.doubt && expected < 0 {
+		if tries.doubt && (expected == eventstore.Any || expected == eventstore.StreamExists) {
 			if out, ok, err := s.landed(ctx, stream, expected, events); ok || err != nil {
 				return out, err
 			}
@@ -200,10 +200,11 @@ func (t *tries) again(ctx context.Context, r reason, what string) error {
 
 // over is the error with which the attempts end; nil while there is another.
 func (t *tries) over(ctx context.Context, r reason) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
 	t.store.health.note(r)
 	switch {
-	case ctx.Err() != nil:
-		return ended(ctx)
 	case r.outcome == refused:
 		return r.err
 	case errors.Is(r.err, eventstore.ErrUnavailable) && !t.doubt, errors.Is(r.err, errClosed):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -223,5 +224,23 @@ func TestHostileServer(t *testing.T) {
 	}
 	if _, err := s.Subscribe(t.Context(), eventstore.Start, eventstore.Filter{}); err == nil {
 		t.Error("a subscription that was not confirmed began")
+	}
+}
+
+// TestCredentials: who may not, or is not who he says, is told so at once.
+func TestCredentials(t *testing.T) {
+	noLeaks(t)
+	secured, caFile := esdbservertest.Secure(t, esdbserver.Options{Store: embedded(t, t.TempDir())})
+	address := esdbservertest.Start(t, secured)
+	for login, want := range map[string]string{"admin:wrong": "user or password", "": "not allowed"} {
+		_, err := Open(t.Context(), esdbservertest.SecureConnection(address, login, caFile), Options{Logger: quiet()})
+		if err == nil || errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "admin:wrong") {
+			t.Errorf("login %q: %v, want %s", login, err, want)
+		}
+	}
+	// A certificate of somebody else is no answer.
+	_, strange := esdbservertest.Secure(t, esdbserver.Options{})
+	if _, err := Open(t.Context(), esdbservertest.SecureConnection(address, "admin:changeit", strange)+"&maxDiscoverAttempts=1", Options{Logger: quiet()}); !errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("certificate of an unknown authority: %v", err)
 	}
 }

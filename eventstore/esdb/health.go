@@ -66,26 +66,33 @@ func (h *health) probe() error {
 
 // set is told by the probe.
 func (h *health) set(err error) {
-	if err == nil {
-		h.failure.Store(nil)
-		return
+	if err != nil {
+		h.fail(err)
+	} else if h.failure.Swap(nil) != nil {
+		h.store.logger.Info("event store answers again")
 	}
-	if !errors.Is(err, eventstore.ErrUnavailable) {
-		err = unavailable(err)
-	}
-	h.failure.Store(&err)
 }
 
 // note is told by calls: of a failure that the store's absence explains.
 func (h *health) note(r reason) {
-	if errors.Is(r.err, eventstore.ErrUnavailable) {
-		if h.failure.Swap(&r.err) == nil {
-			select {
-			case h.wake <- struct{}{}:
-			default:
-			}
+	if errors.Is(r.err, eventstore.ErrUnavailable) && h.fail(r.err) {
+		select {
+		case h.wake <- struct{}{}:
+		default:
 		}
 	}
+}
+
+// fail tells whether the store answered until now.
+func (h *health) fail(err error) (news bool) {
+	if !errors.Is(err, eventstore.ErrUnavailable) {
+		err = unavailable(err)
+	}
+	news = h.failure.Swap(&err) == nil
+	if news && h.store.root.Err() == nil {
+		h.store.logger.Warn("event store does not answer", "error", err)
+	}
+	return news
 }
 
 // Unreachable is eventstore.Remote.
