@@ -187,7 +187,7 @@ func problemOf(err error) *Problem {
 	case errors.Is(err, eventstore.ErrOverloaded):
 		return problem("overloaded", "repeat the command later").retry(2).because(err)
 	case errors.Is(err, eventstore.ErrUnavailable):
-		return problem("event-store-unavailable", "repeat the request later").retry(2).because(err)
+		return problem("event-store-unavailable", "the event store does not answer; repeat the request later").retry(2).because(err)
 	case errors.Is(err, eventstore.ErrReadOnly):
 		return problem("read-only", "an operator has to act first").retry(60).because(err)
 	case errors.Is(err, eventstore.ErrTooLarge):
