@@ -32,7 +32,7 @@ const (
 // reports EOF instead of the reason when its call ends while it is sending.
 func (s streamsService) Append(in streams.Streams_AppendServer) error {
 	ctx := in.Context()
-	call := &appendCall{guard: s.server.guard}
+	call := &appendCall{guard: s.server.guard, proposal: proposal{held: &s.server.held}}
 	received := make(chan error, 1)
 	go func() {
 		received <- s.server.contain("Append", func() error { return call.receive(ctx, in) })
@@ -41,12 +41,15 @@ func (s streamsService) Append(in streams.Streams_AppendServer) error {
 	defer timer.Stop()
 	select {
 	case err := <-received:
+		defer call.release()
 		if err != nil {
 			return err
 		}
 	case <-timer.C:
+		defer call.abandon(received)
 		return wire.TimedOut("the append was not complete after %v", s.server.maxReceiving)
 	case <-s.server.closing:
+		defer call.abandon(received)
 		return shuttingDown()
 	}
 	out, err := s.server.append(ctx, call.proposal)
@@ -61,6 +64,15 @@ func (s streamsService) Append(in streams.Streams_AppendServer) error {
 type appendCall struct {
 	guard *access.Guard
 	proposal
+}
+
+// abandon releases the call when it has stopped receiving, which it does when its
+// handler returns.
+func (c *appendCall) abandon(received <-chan error) {
+	go func() {
+		<-received
+		c.release()
+	}()
 }
 
 // receive reads messages until the client has sent its last, and returns why
@@ -90,7 +102,7 @@ func (c *appendCall) receive(ctx context.Context, in streams.Streams_AppendServe
 			refused = c.message(req)
 		}
 		if refused != nil {
-			c.events = nil
+			c.release()
 		}
 	}
 }
@@ -122,8 +134,11 @@ func (c *appendCall) message(req *streams.AppendReq) error {
 		return wire.Unhandled("Only proposed messages may follow the options of an append.")
 	}
 	err := c.add(m)
-	if errors.Is(err, eventstore.ErrTooLarge) {
+	switch {
+	case errors.Is(err, eventstore.ErrTooLarge):
 		return wire.AppendTooLarge()
+	case errors.Is(err, eventstore.ErrOverloaded):
+		return wire.OfStore(err, c.stream)
 	}
 	return err
 }
@@ -136,6 +151,17 @@ type proposal struct {
 	outOfRange bool
 	events     []eventstore.Event
 	size       int
+	// held is what all appends of the server hold, and cost this one's part of it.
+	held *held
+	cost int64
+}
+
+// release gives back what the proposal holds.
+func (p *proposal) release() {
+	if p.cost > 0 {
+		p.held.give(p.cost)
+	}
+	p.events, p.cost = nil, 0
 }
 
 // atRevision reads a revision on the wire, where the largest number stands for
@@ -153,8 +179,9 @@ type proposedMessage interface {
 	GetData() []byte
 }
 
-// add checks a message and keeps it as an event. It fails with a refusal, or
-// with eventstore.ErrTooLarge.
+// add checks a message and keeps it as an event. It fails with a refusal, with
+// eventstore.ErrTooLarge, or with ErrOverloaded when all appends together hold
+// too much.
 func (p *proposal) add(m proposedMessage) error {
 	metadata := m.GetMetadata()
 	for _, key := range [...]string{wire.KeyType, wire.KeyContentType} {
@@ -184,8 +211,12 @@ func (p *proposal) add(m proposedMessage) error {
 	case e.Type == "":
 		return wire.Unhandled("The type of an event is empty.")
 	}
+	cost := int64(size - p.size + eventCost)
+	if !p.held.take(cost) {
+		return eventstore.ErrOverloaded
+	}
 	e.ID = id
-	p.events, p.size = append(p.events, e), size
+	p.events, p.size, p.cost = append(p.events, e), size, p.cost+cost
 	return nil
 }
 

@@ -20,6 +20,7 @@ const (
 	maxPending      = 1024             // appends whose final chunk is not there
 	maxPendingBytes = 16 << 20         // of events of all of them
 	maxInFlight     = 256              // appends that the store has; no more is received
+	maxFlightBytes  = 16 << 20         // of their events; likewise
 	maxChunkWait    = 2 * time.Second  // from the first chunk of an append until its final one
 	maxBatchWrite   = 30 * time.Second // from then until the store has answered
 )
@@ -38,7 +39,7 @@ func (s streamsService) BatchAppend(in streams.Streams_BatchAppendServer) error 
 		answered: make(chan batchAnswer, maxInFlight),
 		last:     map[string]chan struct{}{},
 	}
-	defer call.stopTimers()
+	defer call.abandon()
 	return call.run(receive(ctx, in))
 }
 
@@ -76,8 +77,9 @@ type batchCall struct {
 	pendingBytes int
 	expired      chan *batch
 
-	inFlight int
-	answered chan batchAnswer
+	inFlight    int
+	flightBytes int
+	answered    chan batchAnswer
 	// last is closed when the store has answered the last append to a stream.
 	last map[string]chan struct{}
 }
@@ -106,7 +108,7 @@ func (c *batchCall) run(requests <-chan received) error {
 	var end error
 	for {
 		from := requests
-		if end != nil || c.inFlight == maxInFlight {
+		if end != nil || c.inFlight == maxInFlight || c.flightBytes >= maxFlightBytes {
 			from = nil
 		}
 		if end != nil && c.inFlight == 0 {
@@ -155,7 +157,7 @@ func (c *batchCall) chunk(req *streams.BatchAppendReq) error {
 		if len(c.pending) == maxPending {
 			return wire.Unavailable("Server Is Too Busy: too many appends lack their final chunk")
 		}
-		b = &batch{id: id, correlation: req.GetCorrelationId()}
+		b = &batch{id: id, correlation: req.GetCorrelationId(), proposal: proposal{held: &c.server.held}}
 		c.begin(b)
 		if err := c.open(b, req.GetOptions()); err != nil {
 			return err
@@ -190,9 +192,11 @@ func (c *batchCall) forget(b *batch) {
 	c.pendingBytes -= b.size
 }
 
-func (c *batchCall) stopTimers() {
+// abandon gives up what is pending when the call ends.
+func (c *batchCall) abandon() {
 	for _, b := range c.pending {
 		b.timer.Stop()
+		b.release()
 	}
 }
 
@@ -259,6 +263,8 @@ func (c *batchCall) take(b *batch, req *streams.BatchAppendReq) error {
 			}
 		case errors.Is(err, eventstore.ErrTooLarge):
 			return c.refuse(b, appendTooLarge())
+		case errors.Is(err, eventstore.ErrOverloaded):
+			return c.refuse(b, busy())
 		case req.GetOptions() == nil:
 			return err
 		default:
@@ -272,7 +278,8 @@ func (c *batchCall) take(b *batch, req *streams.BatchAppendReq) error {
 // is over, so that nothing that follows is taken for a new append.
 func (c *batchCall) refuse(b *batch, failure batchError) error {
 	c.pendingBytes -= b.size
-	b.refused, b.events, b.size = true, nil, 0
+	b.release()
+	b.refused, b.size = true, 0
 	return c.out.Send(b.failed(failure))
 }
 
@@ -282,6 +289,7 @@ func (c *batchCall) expire(b *batch) error {
 		return nil // it came just now
 	}
 	c.forget(b)
+	b.release()
 	if b.refused {
 		return nil
 	}
@@ -292,6 +300,7 @@ func (c *batchCall) expire(b *batch) error {
 // write hands b to the store, after the append to the same stream before it.
 func (c *batchCall) write(b *batch) {
 	c.inFlight++
+	c.flightBytes += b.size
 	before, done := c.last[b.stream], make(chan struct{})
 	c.last[b.stream] = done
 	go func() {
@@ -307,6 +316,7 @@ func (c *batchCall) write(b *batch) {
 		if before != nil {
 			<-before
 		}
+		defer b.release()
 		a.err = c.server.contain("BatchAppend", func() (err error) {
 			a.out, err = c.server.append(ctx, b.proposal)
 			return err
@@ -316,6 +326,7 @@ func (c *batchCall) write(b *batch) {
 
 func (c *batchCall) answer(a batchAnswer) error {
 	c.inFlight--
+	c.flightBytes -= a.size
 	if c.last[a.stream] == a.done {
 		delete(c.last, a.stream)
 	}

@@ -3,10 +3,12 @@ package esdbserver
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/reading"
@@ -25,6 +27,11 @@ const (
 	// A call may have this much on the way before its handler reads it.
 	callWindow       = 256 << 10
 	connectionWindow = 1 << 20
+	// maxHeld is how many bytes of events appends may hold that are not in the
+	// store yet, all together: received in part, or waiting for their turn. An
+	// event holds eventCost more than its bytes.
+	maxHeld   = 128 << 20
+	eventCost = 256
 	// minPing is how often clients may ping. Go's does every 10 s, also while it
 	// has no call.
 	minPing = time.Second
@@ -51,10 +58,11 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream),
 	}
+	security := insecure.NewCredentials()
 	if s.options.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(s.options.TLS)))
+		security = credentials.NewTLS(s.options.TLS)
 	}
-	return options
+	return append(options, grpc.Creds(newInflow(security)))
 }
 
 // boundedListener hangs up at once when too many connections are open.
@@ -88,3 +96,16 @@ func (c *boundedConn) Close() error {
 	c.once.Do(func() { <-c.open })
 	return c.Conn.Close()
 }
+
+// held counts bytes of events, up to maxHeld.
+type held struct{ bytes atomic.Int64 }
+
+func (h *held) take(bytes int64) bool {
+	if h.bytes.Add(bytes) > maxHeld {
+		h.give(bytes)
+		return false
+	}
+	return true
+}
+
+func (h *held) give(bytes int64) { h.bytes.Add(-bytes) }

@@ -81,6 +81,7 @@ type Server struct {
 	projections *linking.Service
 
 	connections chan struct{} // one for each that is open
+	held        held
 	closing     chan struct{}
 	close       sync.Once
 	// answering is held for reading by every call but those that deliver events.
