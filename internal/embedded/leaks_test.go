@@ -84,3 +84,22 @@ func work(t *testing.T, d *embedded.Docket) {
 		t.Errorf("a wait for somebody who left: %v", err)
 	}
 }
+
+// TestCloseLeavesNothingRunningElsewhere is the same with the log behind a
+// server, which is stopped before docket is closed, or after.
+func TestCloseLeavesNothingRunningElsewhere(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	for _, first := range []string{"docket", "server"} {
+		a := openAway(t)
+		work(t, a.Docket)
+		if first == "server" {
+			a.server.Stop()
+		}
+		a.mustClose()
+		a.server.Stop()
+		if err := a.log.Close(); err != nil {
+			t.Error(err)
+		}
+		goleak.VerifyNone(t, before)
+	}
+}
