@@ -37,6 +37,9 @@ func (f *inflow) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 		return nil, nil, err
 	}
 	c := &inflowConn{Conn: conn, inflow: f, calls: map[uint32]*unfinished{}, skip: prefaceLength}
+	if bounded, ok := raw.(*boundedConn); ok {
+		c.firstCall = bounded.calls
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conns[c] = true
@@ -78,14 +81,15 @@ type inflowConn struct {
 	holds  atomic.Int64 // bytes of unfinished messages
 
 	// These belong to the goroutine that reads.
-	skip    int // bytes that are of no interest
-	header  []byte
-	left    int  // bytes of data that follow in the frame
-	padded  bool // the first of them is the length of the padding
-	padding int  // bytes that follow the data
-	end     bool
-	stream  uint32
-	calls   map[uint32]*unfinished
+	firstCall func() // nil once it was told
+	skip      int    // bytes that are of no interest
+	header    []byte
+	left      int  // bytes of data that follow in the frame
+	padded    bool // the first of them is the length of the padding
+	padding   int  // bytes that follow the data
+	end       bool
+	stream    uint32
+	calls     map[uint32]*unfinished
 }
 
 // unfinished is a message of a call that goes on in a later frame.
@@ -99,6 +103,7 @@ const (
 	prefaceLength = len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 	frameHeader   = 9
 	frameData     = 0
+	frameHeaders  = 1
 	frameReset    = 3
 	flagEndStream = 1
 	flagPadded    = 8
@@ -178,6 +183,9 @@ func (c *inflowConn) step(in []byte) (rest []byte, change int) {
 	c.stream = binary.BigEndian.Uint32(c.header[5:]) &^ (1 << 31)
 	c.header = c.header[:0]
 	switch {
+	case kind == frameHeaders && c.firstCall != nil:
+		c.firstCall()
+		c.firstCall = nil
 	case kind == frameData && length > 0:
 		c.left, c.end, c.padded = length, endStream, padded
 		return in, 0

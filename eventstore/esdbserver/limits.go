@@ -1,6 +1,7 @@
 package esdbserver
 
 import (
+	"container/list"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -65,36 +66,90 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 	return append(options, grpc.Creds(newInflow(security)))
 }
 
-// boundedListener hangs up at once when too many connections are open.
+// connections counts those that are open. When there are too many, the oldest one
+// that has not made a call gives way to a new one, and without such a one the new
+// one is closed at once: who only connects keeps nobody out.
+type connections struct {
+	most int
+
+	mu     sync.Mutex
+	open   int
+	silent list.List // of *boundedConn without a call, oldest first
+}
+
+func (c *connections) admit(raw net.Conn) (*boundedConn, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == c.most {
+		oldest := c.silent.Front()
+		if oldest == nil {
+			return nil, false
+		}
+		c.leave(oldest.Value.(*boundedConn))
+		oldest.Value.(*boundedConn).Conn.Close()
+	}
+	conn := &boundedConn{Conn: raw, connections: c}
+	conn.silent, conn.counted = c.silent.PushBack(conn), true
+	c.open++
+	return conn, true
+}
+
+// leave is called with the lock held.
+func (c *connections) leave(conn *boundedConn) {
+	if conn.counted {
+		conn.counted = false
+		c.open--
+	}
+	conn.speaks()
+}
+
+// boundedListener lets in whom connections admit.
 type boundedListener struct {
 	net.Listener
-	open chan struct{}
+	connections *connections
 }
 
 func (l *boundedListener) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.Listener.Accept()
+		raw, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case l.open <- struct{}{}:
-			return &boundedConn{Conn: conn, open: l.open}, nil
-		default:
-			conn.Close()
+		if conn, ok := l.connections.admit(raw); ok {
+			return conn, nil
 		}
+		raw.Close()
 	}
 }
 
+// boundedConn's fields are guarded by the lock of connections.
 type boundedConn struct {
 	net.Conn
-	open chan struct{}
-	once sync.Once
+	connections *connections
+	counted     bool
+	silent      *list.Element
 }
 
 func (c *boundedConn) Close() error {
-	c.once.Do(func() { <-c.open })
+	c.connections.mu.Lock()
+	c.connections.leave(c)
+	c.connections.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// calls is told of the first call.
+func (c *boundedConn) calls() {
+	c.connections.mu.Lock()
+	defer c.connections.mu.Unlock()
+	c.speaks()
+}
+
+// speaks is called with the lock held.
+func (c *boundedConn) speaks() {
+	if c.silent != nil {
+		c.connections.silent.Remove(c.silent)
+		c.silent = nil
+	}
 }
 
 // held counts bytes of events, up to maxHeld.

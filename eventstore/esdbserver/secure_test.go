@@ -31,7 +31,11 @@ import (
 // secured is a secure server with the users ann and bob.
 func secured(t *testing.T) (store eventstore.Store, address, caFile string) {
 	t.Helper()
-	store = openStore(t)
+	return securedStore(t, openStore(t))
+}
+
+func securedStore(t *testing.T, store eventstore.Store) (_ eventstore.Store, address, caFile string) {
+	t.Helper()
 	o, caFile := esdbservertest.Secure(t, esdbserver.Options{Store: store, OpsPassword: "other", Users: []esdbserver.User{
 		{Login: "ann", Password: "an", Groups: []string{"clerks"}}, {Login: "bob", Password: "bo"},
 	}})
@@ -104,9 +108,33 @@ func readFirst(stream *esdb.ReadStream, err error) error {
 	return err
 }
 
-// An access list that a client changes holds from its next call on.
+// silentStore has subscriptions that catch up and deliver nothing.
+type silentStore struct{ eventstore.Store }
+
+func (s silentStore) Subscribe(ctx context.Context, from eventstore.Position, _ eventstore.Filter) (eventstore.Subscription, error) {
+	return &silence{at: from}, nil
+}
+
+type silence struct {
+	at   eventstore.Position
+	told bool
+}
+
+func (s *silence) Next(ctx context.Context) (eventstore.Notice, error) {
+	if s.told {
+		<-ctx.Done()
+		return eventstore.Notice{}, ctx.Err()
+	}
+	s.told = true
+	return eventstore.Notice{Kind: eventstore.CaughtUp, Position: s.at}, nil
+}
+
+func (s *silence) Close() error { return nil }
+
+// An access list that a client changes holds from its next call on, however
+// late the log delivers the change.
 func TestAccessListsChangeAtOnce(t *testing.T) {
-	_, address, caFile := secured(t)
+	_, address, caFile := securedStore(t, silentStore{openStore(t)})
 	admin := client(t, esdbservertest.SecureConnection(address, "admin:changeit", caFile))
 	bob := client(t, esdbservertest.SecureConnection(address, "bob:bo", caFile))
 	for i := range 20 {
@@ -130,6 +158,9 @@ func TestAccessListsChangeAtOnce(t *testing.T) {
 	md := esdb.StreamMetadata{}
 	md.SetAcl(acl)
 	if _, err := admin.SetStreamMetadata(patiently(t), "s", esdb.AppendToStreamOptions{}, md); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.AppendToStream(patiently(t), "s", esdb.AppendToStreamOptions{}, clientEvent()); code(err) != esdb.ErrorCodeAccessDenied {
 		t.Fatal(err)
 	}
 	if _, err := admin.DeleteStream(patiently(t), "s", esdb.DeleteStreamOptions{}); err != nil {

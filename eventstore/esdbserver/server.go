@@ -80,7 +80,7 @@ type Server struct {
 	groups      *groups.Service
 	projections *linking.Service
 
-	connections chan struct{} // one for each that is open
+	connections connections
 	held        held
 	closing     chan struct{}
 	close       sync.Once
@@ -106,7 +106,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, guard: access.Open(),
-		connections: make(chan struct{}, maxConnections), closing: make(chan struct{}),
+		connections: connections{most: maxConnections}, closing: make(chan struct{}),
 		maxReceiving: maxReceiving,
 	}
 	if o.TLS != nil {
@@ -175,7 +175,7 @@ func (o Options) accounts() ([]access.Account, error) {
 // Serve answers on the listener until Close, and closes it. It returns nil
 // after Close.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.grpc.Serve(&boundedListener{Listener: l, open: s.connections})
+	err := s.grpc.Serve(&boundedListener{Listener: l, connections: &s.connections})
 	if errors.Is(err, grpc.ErrServerStopped) {
 		return nil
 	}
