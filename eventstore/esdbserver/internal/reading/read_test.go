@@ -1,6 +1,7 @@
 package reading_test
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"strconv"
@@ -296,5 +297,48 @@ func TestLinks(t *testing.T) {
 	equal(t, m.GetEvent().GetCommitPosition(), m.GetEvent().GetLink().CommitPosition)
 	if m.GetEvent().GetLink().Metadata["created"] == "" || m.GetEvent().GetEvent().Metadata["created"] == "" {
 		t.Error("a link or what it names has no time of creation")
+	}
+}
+
+// TestIDsInTheFormOfEachSubscriber: though what is live is encoded once.
+func TestIDsInTheFormOfEachSubscriber(t *testing.T) {
+	s := serve(t)
+	calls := map[bool]*call{
+		true:  s.subscribe(readAll(subscription, fromEnd, textIDs)),
+		false: s.subscribe(readAll(subscription, fromEnd)),
+	}
+	for _, c := range calls {
+		c.expect("caught up")
+	}
+	id := uuid.New()
+	s.append("s", eventstore.Event{ID: id, Type: "T"})
+	for text, c := range calls {
+		m, err := c.in.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, m.GetEvent().GetEvent().Id.String(), wire.UUID(id, text).String())
+	}
+}
+
+func TestEventsOfAllSizesAreRead(t *testing.T) {
+	s := serve(t)
+	live := s.subscribe(readAll(subscription, fromEnd))
+	live.expect("caught up")
+	sizes := []int{0, 1, 8 << 10, 32 << 10, 100 << 10, 1<<20 - 10, 2}
+	for _, n := range sizes {
+		data := bytes.Repeat([]byte{byte(n)}, n)
+		s.append("s", eventstore.Event{ID: uuid.New(), Type: "T", Data: data})
+	}
+	for _, c := range []*call{live, s.open(readStream("s"))} {
+		for _, n := range sizes {
+			m, err := c.in.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.GetEvent().GetEvent().Data; !bytes.Equal(got, bytes.Repeat([]byte{byte(n)}, n)) {
+				t.Fatalf("%d bytes, want %d", len(got), n)
+			}
+		}
 	}
 }
