@@ -1,9 +1,11 @@
 package groups_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/google/uuid"
 
 	"github.com/docket-orders/docket/eventstore"
@@ -224,14 +226,7 @@ func TestPinned(t *testing.T) {
 	owner := map[string]*consumer{}
 	counts := map[*consumer]int{}
 	for range streams * each {
-		var e *esdb.EventAppeared
-		var c *consumer
-		select {
-		case e = <-a.events:
-			c = a
-		case e = <-b.events:
-			c = b
-		}
+		e, c := either(a, b)
 		stream := e.Event.Event.StreamID
 		if owner[stream] != nil && owner[stream] != c {
 			t.Fatalf("%s is not with one consumer", stream)
@@ -241,6 +236,50 @@ func TestPinned(t *testing.T) {
 	}
 	if counts[a] == 0 || counts[b] == 0 {
 		t.Errorf("one consumer got all: %d and %d", counts[a], counts[b])
+	}
+}
+
+func TestPinnedByCorrelation(t *testing.T) {
+	r := serve(t)
+	_, err := r.raw().Create(t.Context(), createRequest("", "g", all(at(0, 0)), func(o *persistent.CreateReq_Options) {
+		o.Settings.ConsumerStrategy = "PinnedByCorrelation"
+		o.GetAll().FilterOption = &persistent.CreateReq_AllOptions_Filter{Filter: &persistent.CreateReq_AllOptions_FilterOptions{
+			Filter: &persistent.CreateReq_AllOptions_FilterOptions_StreamIdentifier{
+				StreamIdentifier: &persistent.CreateReq_AllOptions_FilterOptions_Expression{Prefix: []string{"c-"}}}}}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, string(r.info("$all", "g").Settings.ConsumerStrategyName), "PinnedByCorrelation")
+	a, b := r.consume("$all", "g", 1000), r.consume("$all", "g", 1000)
+	const correlations, each = 40, 5
+	for i := range correlations * each {
+		r.append("c-"+uuid.NewString(), eventstore.Event{ID: uuid.New(), Type: "T",
+			Data: []byte{byte(i % correlations)}, Metadata: fmt.Appendf(nil, `{"$correlationId":"c%d"}`, i%correlations)})
+	}
+	owner := map[byte]*consumer{}
+	counts := map[*consumer]int{}
+	for range correlations * each {
+		e, c := either(a, b)
+		correlation := e.Event.Event.Data[0]
+		if owner[correlation] != nil && owner[correlation] != c {
+			t.Fatalf("%d is not with one consumer", correlation)
+		}
+		owner[correlation] = c
+		counts[c]++
+	}
+	if counts[a] == 0 || counts[b] == 0 {
+		t.Errorf("one consumer got all: %d and %d", counts[a], counts[b])
+	}
+}
+
+// either waits for the next event of one of two consumers.
+func either(a, b *consumer) (*esdb.EventAppeared, *consumer) {
+	select {
+	case e := <-a.events:
+		return e, a
+	case e := <-b.events:
+		return e, b
 	}
 }
 

@@ -107,7 +107,7 @@ func (r *runner) info(ctx context.Context) (*persistent.SubscriptionInfo, error)
 	if d.CheckpointAfter == 0 {
 		info.CheckPointAfterMilliseconds = math.MaxInt32
 	}
-	if err := r.do(func() { r.describe(info, first, end) }); err != nil {
+	if err := r.do(ctx, func() { r.describe(info, first, end) }); err != nil {
 		return nil, err
 	}
 	return info, nil

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/filter"
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/groups/competing"
@@ -88,9 +90,9 @@ func (r *runner) stop(why error) {
 	<-r.done
 }
 
-// do has the goroutine call f, and waits for it. It fails with what consumers
-// are told when the group has ended.
-func (r *runner) do(f func()) error {
+// do has the goroutine call f, and waits for it, at most as long as ctx lasts.
+// It fails with what consumers are told when the group has ended.
+func (r *runner) do(ctx context.Context, f func()) error {
 	called := make(chan struct{})
 	if err := r.post(func() { f(); close(called) }); err != nil {
 		return err
@@ -100,6 +102,8 @@ func (r *runner) do(f func()) error {
 		return nil
 	case <-r.done:
 		return context.Cause(r.ctx)
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
 	}
 }
 
@@ -312,7 +316,8 @@ func (r *runner) end() {
 
 // join adds a consumer.
 func (r *runner) join(c *consumer) (err error) {
-	stopped := r.do(func() {
+	// It is waited for in any case: who has joined must leave.
+	stopped := r.do(context.Background(), func() {
 		r.lastID++
 		if err = r.group.Join(r.lastID, c.slots); err != nil {
 			err = wire.GroupFull(r.def.Stream, r.def.Group)

@@ -212,7 +212,7 @@ func (s *Service) ReplayParked(ctx context.Context, req *persistent.ReplayParked
 		}
 		end = min(end, eventstore.Revision(stop.StopAt))
 	}
-	if err := r.do(func() { r.replay(end) }); err != nil {
+	if err := r.do(ctx, func() { r.replay(end) }); err != nil {
 		return nil, err
 	}
 	return &persistent.ReplayParkedResp{}, nil

@@ -136,25 +136,23 @@ func TestCheckpointByTime(t *testing.T) {
 	equal(t, b.status().LastCheckpointedEventPosition, "4")
 }
 
-// A consumer that takes nothing holds nobody up, and costs no more than its
-// slots, however much is written.
-func TestSilentConsumer(t *testing.T) {
+// Consumers that take nothing hold nobody up, and cost no more than their
+// slots, however much they have in flight.
+func TestSilentConsumers(t *testing.T) {
 	b := serveBare(t, whole, func(o *persistent.CreateReq_Options) { o.Settings.MaxRetryCount = 1_000_000 })
-	b.open(2000) // and reads no more
+	b.open(50) // and they read no more
+	b.open(50)
+	const n, size = 100, 500 << 10 // 50 MB
+	before := heap()
+	for i := range n {
+		data := append(bytes.Repeat([]byte("x"), size), fmt.Sprint(i)...)
+		b.append("s", eventstore.Event{ID: uuid.New(), Type: "T", Data: data})
+	}
+	b.until("they have all", func() bool { return b.status().TotalInFlightMessages == n })
+	if grown := heap() - before; grown > 16 {
+		t.Errorf("memory grew by %d MB", grown)
+	}
 	other := b.open(1)
-	const n, size = 120, 500 << 10 // 60 MB
-	written := make(chan error, 1)
-	go func() {
-		for i := range n {
-			data := append(bytes.Repeat([]byte("x"), size), fmt.Sprint(i)...)
-			if _, err := b.store.Append(b.Context(), "s", eventstore.Any, []eventstore.Event{{ID: uuid.New(), Type: "T", Data: data}}); err != nil {
-				written <- err
-				return
-			}
-		}
-		written <- nil
-	}()
-	seen := map[string]bool{}
 	next := make(chan *persistent.ReadResp_ReadEvent)
 	go func() {
 		defer close(next)
@@ -166,10 +164,8 @@ func TestSilentConsumer(t *testing.T) {
 			next <- resp.GetEvent()
 		}
 	}()
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	deadline := time.After(5 * patience)
+	seen := map[string]bool{}
+	deadline := time.After(patience)
 	for len(seen) < n {
 		select {
 		case e := <-next:
@@ -180,18 +176,21 @@ func TestSilentConsumer(t *testing.T) {
 		case <-deadline:
 			t.Fatalf("only %d of %d events came", len(seen), n)
 		case <-time.After(50 * time.Millisecond):
-			// What the silent one has had for too long goes round.
+			// What the silent ones have had for too long goes round.
 			b.tick(time.Minute)
 		}
 	}
-	if err := <-written; err != nil {
-		t.Fatal(err)
+	if grown := heap() - before; grown > 16 {
+		t.Errorf("memory grew by %d MB", grown)
 	}
+}
+
+// heap is the memory in use, in MB.
+func heap() int {
+	var m runtime.MemStats
 	runtime.GC()
-	runtime.ReadMemStats(&after)
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 32<<20 {
-		t.Errorf("memory grew by %d MB", grown>>20)
-	}
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc >> 20)
 }
 
 // sick is a store whose appends to parked streams and checkpoints fail while it
@@ -200,6 +199,15 @@ type sick struct {
 	eventstore.Store
 	ill      atomic.Bool
 	attempts atomic.Int64
+	deaf     atomic.Bool // the log cannot be followed
+}
+
+func (s *sick) Subscribe(ctx context.Context, from eventstore.Position, filter eventstore.Filter) (eventstore.Subscription, error) {
+	if s.deaf.Load() {
+		s.attempts.Add(1)
+		return nil, errors.New("the network is down")
+	}
+	return s.Store.Subscribe(ctx, from, filter)
 }
 
 func (s *sick) Append(ctx context.Context, stream string, expected eventstore.Expected, events []eventstore.Event) (eventstore.Appended, error) {
@@ -257,6 +265,21 @@ func TestReplayWaitsForNoTick(t *testing.T) {
 	if e := event(t, stream); e.GetLink() == nil || string(e.GetEvent().GetData()) != "e0" {
 		t.Errorf("%v", e)
 	}
+}
+
+// What was written while the log could not be followed is delivered when it
+// can be again.
+func TestLogThatCannotBeFollowed(t *testing.T) {
+	store := &sick{}
+	b := serveBare(t, func(s eventstore.Store) eventstore.Store { store.Store = s; return store })
+	store.deaf.Store(true)
+	stream := b.open(10)
+	b.until("it was tried", func() bool { return store.attempts.Load() > 0 })
+	b.write("s", "e0")
+	store.deaf.Store(false)
+	equal(t, string(event(t, stream).GetEvent().GetData()), "e0")
+	b.write("s", "e1")
+	equal(t, string(event(t, stream).GetEvent().GetData()), "e1")
 }
 
 // A server that ends without its last checkpoint goes on from the one before:
