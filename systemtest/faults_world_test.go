@@ -241,7 +241,7 @@ func newFaultPlan(rng *rand.Rand) faultPlan {
 }
 
 // stagePatience is how long a fault waits for its stage.
-const stagePatience = 60 * time.Millisecond
+const stagePatience = 150 * time.Millisecond
 
 // disturb brings about the faults of the plan, one after the other.
 func (w *faultWorld) disturb(ctx context.Context) {
