@@ -22,6 +22,7 @@ import (
 func TestImportWaitsForTheEventStore(t *testing.T) {
 	for _, way := range []string{"in this process", "through a running docket"} {
 		t.Run(way, func(t *testing.T) {
+			t.Parallel()
 			log, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "log"), sqlite.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -79,7 +80,7 @@ func TestImportWaitsForTheEventStore(t *testing.T) {
 			select {
 			case status := <-imported:
 				t.Fatalf("the import ended with %d: %s", status, &failed)
-			case <-time.After(time.Second): // for so long at least it waits
+			case <-time.After(5 * time.Second): // longer than the adapter bridges by itself
 			}
 			server.Start()
 			if status := <-imported; status != exitDone {
