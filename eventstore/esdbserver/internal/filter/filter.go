@@ -29,6 +29,9 @@ const (
 	// at so far only: what is remembered while backtracking grows with it.
 	matchTimeout = 50 * time.Millisecond
 	maxMatched   = 2 << 10
+	// Nor may names take maxAverage on average, once all together took maxSpent.
+	maxAverage = time.Millisecond
+	maxSpent   = time.Second
 	// maxVerdicts bounds the names whose matching is remembered.
 	maxVerdicts = 1 << 10
 )
@@ -48,6 +51,8 @@ type Filter struct {
 	prefixes []string
 	regex    *regexp2.Regexp // nil: the prefixes count
 	verdicts map[string]bool // of the regular expression
+	matched  int64           // how many names it was asked about
+	spent    time.Duration   // on them
 }
 
 // New makes a filter, or refuses with INVALID_ARGUMENT.
@@ -83,7 +88,8 @@ func (f *Filter) compile(pattern string) error {
 }
 
 // Match reports whether the record is selected. It fails with INVALID_ARGUMENT
-// when the regular expression takes too long for it: that is no no.
+// when the regular expression takes too long, which is not a no: who goes on
+// asks again.
 func (f *Filter) Match(r *eventstore.Record) (bool, error) {
 	if f == nil {
 		return true, nil
@@ -107,8 +113,12 @@ func (f *Filter) matches(name string) (bool, error) {
 	if verdict, known := f.verdicts[name]; known {
 		return verdict, nil
 	}
+	begin := time.Now()
 	verdict, err := f.regex.MatchString(name)
-	if err != nil {
+	f.matched++
+	f.spent += time.Since(begin)
+	if err != nil || f.spent > maxSpent && f.spent/time.Duration(f.matched) > maxAverage {
+		f.matched, f.spent = 0, 0
 		return false, wire.BadRequest("The regular expression of the filter takes too long for %.100q.", name)
 	}
 	if len(f.verdicts) >= maxVerdicts {

@@ -7,4 +7,7 @@ import (
 )
 
 // TestMain: when all servers and clients are closed, nobody follows any more.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The clock of regexp2 runs on for a second after the last match.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/dlclark/regexp2.runClock"))
+}

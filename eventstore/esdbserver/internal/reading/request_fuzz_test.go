@@ -87,7 +87,11 @@ func FuzzRead(f *testing.F) {
 	empty := &shared.Empty{}
 	text := &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_String_{String_: empty}}
 	none := &streams.ReadReq_Options_NoFilter{NoFilter: empty}
-	some := &streams.ReadReq_Options_Filter{Filter: options(false, "s[01]")}
+	some := &streams.ReadReq_Options_Filter{Filter: &streams.ReadReq_Options_FilterOptions{
+		Window: &streams.ReadReq_Options_FilterOptions_Max{Max: 32}, CheckpointIntervalMultiplier: 1,
+		Filter: &streams.ReadReq_Options_FilterOptions_StreamIdentifier{
+			StreamIdentifier: &streams.ReadReq_Options_FilterOptions_Expression{Regex: "s[01]"}},
+	}}
 	follow := &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}
 	for _, o := range []*streams.ReadReq_Options{
 		{StreamOption: stream("s0"), CountOption: &streams.ReadReq_Options_Count{Count: 3}, FilterOption: none, UuidOption: text},
