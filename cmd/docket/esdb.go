@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -65,18 +66,38 @@ func (s *speaking) validate(flag, address string) error {
 	}
 	s.password = os.Getenv(passwordVariable)
 	if s.PasswordFile != "" {
-		text, err := os.ReadFile(s.PasswordFile)
-		if err != nil {
+		if s.password, err = readPassword(s.PasswordFile); err != nil {
 			return fmt.Errorf("--esdb-password-file: %w", err)
-		}
-		if s.password = strings.TrimRight(string(text), "\r\n"); s.password == "" {
-			return fmt.Errorf("--esdb-password-file: %s is empty", s.PasswordFile)
 		}
 	}
 	if !local && s.secure() && s.password == "" {
 		return fmt.Errorf("%s: %s can be reached from other machines, and everybody knows the first password of EventStoreDB; give another with --esdb-password-file or %s", flag, address, passwordVariable)
 	}
 	return nil
+}
+
+// maxPassword is the longest password, in bytes.
+const maxPassword = 1024
+
+// readPassword reads a file of one line. Errors do not tell what is in it.
+func readPassword(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxPassword+3)) // and the end of the line
+	if err != nil {
+		return "", err
+	}
+	password := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	switch {
+	case password == "":
+		return "", fmt.Errorf("%s is empty", path)
+	case len(password) > maxPassword || strings.ContainsAny(password, "\r\n\x00"):
+		return "", fmt.Errorf("%s: want one line of at most %d bytes", path, maxPassword)
+	}
+	return password, nil
 }
 
 // secure reports whether clients come over TLS.
