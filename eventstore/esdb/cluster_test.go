@@ -171,6 +171,36 @@ func TestFollowersFeedProjections(t *testing.T) {
 	}
 }
 
+// TestAnotherLeader: a node that is no leader any more, and says nothing of it,
+// is left for the new one.
+func TestAnotherLeader(t *testing.T) {
+	noLeaks(t)
+	c := newCluster(t)
+	s, err := Open(t.Context(), "esdb+discover://"+c.address+"?tls=false", Options{Logger: quiet(), refresh: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c.replicate(t)
+	before, err := c.follower.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.members = []*gossip.MemberInfo{
+		{State: gossip.MemberInfo_Follower, IsAlive: true, HttpEndPoint: c.members[0].HttpEndPoint},
+		{State: gossip.MemberInfo_Leader, IsAlive: true, HttpEndPoint: c.members[1].HttpEndPoint},
+	}
+	c.mu.Unlock()
+	eventually(t, "the new leader gets appends", func() bool {
+		if _, err := s.Append(t.Context(), "order-1", eventstore.Any, []eventstore.Event{event()}); err != nil {
+			t.Fatal(err)
+		}
+		head, err := c.follower.Head(t.Context())
+		return err == nil && before.Before(head)
+	})
+}
+
 // hostile answers what no server should.
 type hostile struct {
 	streams.UnimplementedStreamsServer

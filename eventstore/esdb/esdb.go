@@ -13,6 +13,7 @@
 package esdb
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -38,6 +39,8 @@ type Options struct {
 	// Connections to the leader that appends and reads are spread over; 0:
 	// DefaultConnections.
 	Connections int
+
+	refresh time.Duration // 0: refreshEvery
 }
 
 // Store is an event store behind a network. All methods may be called from many
@@ -48,9 +51,10 @@ type Options struct {
 // go to the node that the connection string prefers, in a cluster a follower
 // unless it says otherwise. What comes from a follower may be late, never
 // wrong: a forward read of the log waits until it has what the leader had when
-// the read began. This client cannot tell a server that only the leader will do;
-// a node that has lost leadership is noticed when its connection breaks, a
-// decision on what it showed before is refused by the expected revision.
+// the read began. This client cannot tell a server that only the leader will do:
+// in a cluster the leader is looked for every 15 seconds, and until then what a
+// node shows that has lost the leadership may be late. A decision on it is
+// refused by the expected revision.
 type Store struct {
 	logger   *slog.Logger
 	spans    spans
@@ -121,6 +125,11 @@ func Open(ctx context.Context, connectionString string, o Options) (_ *Store, er
 		return nil, fmt.Errorf("open event store at %s: %w", conn.hosts, err)
 	}
 	s.health.start()
+	for _, l := range append(s.leaders, s.readers) {
+		if conn.cluster {
+			l.refresh(cmp.Or(o.refresh, refreshEvery))
+		}
+	}
 	return s, nil
 }
 

@@ -442,3 +442,17 @@ func TestClosedWhileAway(t *testing.T) {
 	}
 	sub.Close()
 }
+
+// TestFirstReadIsLate: a link that nobody needed for long connects when somebody
+// does.
+func TestFirstReadIsLate(t *testing.T) {
+	s := openServed(t)
+	s.readers.mu.Lock()
+	s.readers.lost = time.Now().Add(-time.Hour)
+	s.readers.mu.Unlock()
+	for _, err := range s.ReadAll(t.Context(), eventstore.Start, eventstore.Forwards, eventstore.Filter{}, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -34,6 +34,8 @@ const (
 	// shortPause at most.
 	steady     = 100 * time.Millisecond
 	shortPause = 100 * time.Millisecond
+	// refreshEvery is how often a link to a cluster looks for its node anew.
+	refreshEvery = 15 * time.Second
 )
 
 // link keeps one client connected.
@@ -46,12 +48,13 @@ type link struct {
 	work     sync.WaitGroup  // the goroutine that connects
 
 	mu         sync.Mutex
-	current    *client       // nil while there is no connection
-	connecting bool          // a goroutine is at it
+	current    *client // nil while there is no connection
+	connecting bool    // a goroutine is at it
+	closed     bool
 	changed    chan struct{} // closed, and replaced, when anything here changes
 	failures   int           // attempts that failed since the last success
 	failure    error         // of the last of them
-	lost       time.Time     // when there was a connection last
+	lost       time.Time     // since when there is none
 	began      time.Time     // when the last connection was made
 	pause      time.Duration // before the next attempt
 }
@@ -71,7 +74,7 @@ type client struct {
 var errRetired = errors.New("connection is being replaced")
 
 func newLink(root context.Context, name string, conn connection, preference esdb.NodePreference, logger *slog.Logger) *link {
-	l := &link{name: name, config: conn.config, interval: conn.interval, logger: logger, root: root, changed: make(chan struct{}), lost: time.Now()}
+	l := &link{name: name, config: conn.config, interval: conn.interval, logger: logger, root: root, changed: make(chan struct{})}
 	l.config.NodePreference = preference
 	return l
 }
@@ -147,7 +150,7 @@ func (l *link) replace(c *client) {
 	l.mu.Lock()
 	was := l.current == c
 	if was {
-		l.current, l.lost = nil, time.Now()
+		l.current = nil
 		l.connect()
 		l.tell()
 	}
@@ -167,10 +170,10 @@ func (l *link) tell() {
 // connect starts the goroutine that connects, unless it runs. The caller holds
 // mu.
 func (l *link) connect() {
-	if l.connecting || l.root.Err() != nil {
+	if l.connecting || l.closed {
 		return
 	}
-	l.connecting = true
+	l.connecting, l.lost = true, time.Now()
 	if l.pause = min(l.pause, shortPause); time.Since(l.began) > steady {
 		l.pause = 0
 	}
@@ -244,8 +247,44 @@ func (l *link) dial() (*client, error) {
 	return c, nil
 }
 
+// refresh looks for the node anew from time to time: one that has lost the
+// leadership stays connected, and answers as the follower that it is.
+func (l *link) refresh(every time.Duration) {
+	l.work.Go(func() {
+		for {
+			select {
+			case <-time.After(jittered(every)):
+			case <-l.root.Done():
+				return
+			}
+			if c, err := l.dial(); err == nil {
+				l.swap(c)
+			}
+		}
+	})
+}
+
+// swap puts c in the place of the client that works; whoever uses that finishes.
+func (l *link) swap(c *client) {
+	l.mu.Lock()
+	old := l.current
+	if old == nil || l.root.Err() != nil {
+		old = c // it is not needed: a connection is being made, or none any more
+	} else {
+		l.current, l.began = c, time.Now()
+	}
+	idle := old.users == 0
+	l.mu.Unlock()
+	if idle {
+		old.Close()
+	}
+}
+
 // close ends the link after everybody has released what they acquired.
 func (l *link) close() {
+	l.mu.Lock()
+	l.closed = true // nobody begins to connect any more
+	l.mu.Unlock()
 	l.work.Wait()
 	l.mu.Lock()
 	c := l.current
