@@ -123,7 +123,8 @@ func (w *faultWorld) append(ctx context.Context, stream string, rng *rand.Rand) 
 			a.told = toldUnknown
 		}
 		cancel()
-		if a.told <= toldRefused || givesUp && attempt >= 2 && !isClosed(w.healed) || ctx.Err() != nil {
+		given := givesUp && attempt >= 2 || a.told == toldNothing && rng.IntN(3) == 0
+		if a.told <= toldRefused || given && !isClosed(w.healed) || ctx.Err() != nil {
 			break
 		}
 		pause(ctx, time.Duration(1+rng.IntN(10))*time.Millisecond)

@@ -97,6 +97,17 @@ func (t *tap) closeBroken(all bool) {
 	}
 }
 
+// stallForEver loses everything that follows on the connections there are, which
+// stay open.
+func (t *tap) stallForEver() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.conns {
+		c.lostIn.Store(true)
+		c.lostOut.Store(true)
+	}
+}
+
 // tappedConn loses, once a trigger says so, everything that follows in a
 // direction: a connection may end early, but nothing is missing in its middle.
 type tappedConn struct {

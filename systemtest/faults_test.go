@@ -26,6 +26,7 @@ const (
 // whatever stage of an append or a subscription, nothing is lost, doubled or out
 // of order, and everybody goes on when it is over.
 func TestFaultsBetweenAdapterAndServer(t *testing.T) {
+	t.Parallel() // with TestStallsThatNobodyEnds, which mostly waits
 	schedules, seed := setting(t, "DOCKET_FAULTS", 100), seed(t)
 	t.Logf("%d schedules, DOCKET_SEED=%d", schedules, seed)
 	dir, began := memory(t), time.Now()
@@ -61,6 +62,60 @@ func TestFaultsBetweenAdapterAndServer(t *testing.T) {
 	t.Logf("%v; in %v", total, time.Since(began).Round(time.Millisecond))
 	if !t.Failed() && schedules >= 100 && (total.hit < total.late/10 || total.told[toldDone] == 0 || total.resumed == 0) {
 		t.Errorf("the faults do not hit: %v", total)
+	}
+}
+
+// TestStallsThatNobodyEnds: connections on which nothing passes any more, and that
+// nobody closes, are given up; appends after their deadline, subscriptions after
+// the client's keep-alive, which gRPC lets be no shorter than 10 s and 10 s.
+func TestStallsThatNobodyEnds(t *testing.T) {
+	t.Parallel()
+	w, err := newFaultWorld(t, filepath.Join(memory(t), "0"), rand.New(rand.NewPCG(1, 1)), faultPlan{streams: 2}, planted{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.store.Close()
+	following, stop := context.WithCancel(t.Context())
+	defer stop()
+	w.subs = []*faultSubscription{{}, {filter: matching}}
+	var followers sync.WaitGroup
+	for n, f := range w.subs {
+		rng := rand.New(rand.NewPCG(2, uint64(n)))
+		followers.Go(func() { w.follow(following, f, rng) })
+	}
+	const within = time.Minute
+	reach := func() time.Duration {
+		began := time.Now()
+		for _, f := range w.subs {
+			if err := w.reach(t.Context(), f, within); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return time.Since(began).Round(time.Millisecond)
+	}
+	rng := rand.New(rand.NewPCG(3, 3))
+	w.append(t.Context(), w.stream(0), rng)
+	reach()
+	w.tap.stallForEver()
+	began := time.Now()
+	for w.append(t.Context(), w.stream(0), rng).told != toldDone {
+		if time.Since(began) > within {
+			t.Fatal("appends do not go on")
+		}
+	}
+	took := time.Since(began).Round(time.Millisecond)
+	t.Logf("an append went on after %v, subscriptions after %v more", took, reach())
+	stop()
+	followers.Wait()
+	if err := w.close(); err != nil {
+		t.Error(err)
+	}
+	wrong, err := w.check(t.Context())
+	for _, text := range wrong {
+		t.Error(text)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -110,24 +165,28 @@ func (w *faultWorld) live(ctx context.Context) error {
 	if bounded.Err() != nil {
 		w.trouble("a writer or reader did not go on within %v", faultRecovery)
 	}
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
 	for _, f := range w.subs {
-		end, err := w.end(ctx, f.filter)
-		if err != nil {
-			return err
-		}
-		for f.reached.Load() < end && time.Since(began) < faultRecovery {
-			<-tick.C
+		if err := w.reach(ctx, f, faultRecovery); err != nil {
+			w.trouble("%v", err)
 		}
 		w.goesOn(time.Since(began))
-		if f.reached.Load() < end {
-			w.trouble("a subscription did not go on within %v", faultRecovery)
-		}
 	}
 	stop()
 	followers.Wait()
 	return nil
+}
+
+// reach waits until a subscription has delivered everything that is there now.
+func (w *faultWorld) reach(ctx context.Context, f *faultSubscription, within time.Duration) error {
+	end, err := w.end(ctx, f.filter)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); err == nil && f.reached.Load() < end; <-tick.C {
+		if time.Since(began) > within {
+			err = fmt.Errorf("a subscription did not go on within %v", within)
+		}
+	}
+	return err
 }
 
 // end is where the last record is that a filter matches.

@@ -119,7 +119,7 @@ func (w *faultWorld) past(ctx context.Context) error {
 		for _, stream := range []string{"order-old", "other-old"} {
 			events := make([]eventstore.Event, 3)
 			if stream == "other-old" {
-				events = make([]eventstore.Event, 40)
+				events = make([]eventstore.Event, 60)
 			}
 			for n := range events {
 				events[n] = faultEvent(uuid.New())
@@ -240,8 +240,32 @@ func newFaultPlan(rng *rand.Rand) faultPlan {
 	return p
 }
 
-// stagePatience is how long a fault waits for its stage.
-const stagePatience = 150 * time.Millisecond
+// A fault waits for its stage until so many attempts to append have come and gone,
+// or so long.
+const (
+	stageAttempts = 30
+	stagePatience = time.Second
+)
+
+// awaitStage returns when the stage has come, or may not come any more.
+func (w *faultWorld) awaitStage(ctx context.Context, there <-chan struct{}) {
+	attempts := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.attempts
+	}
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for began, before := time.Now(), attempts(); time.Since(began) < stagePatience && attempts() < before+stageAttempts; {
+		select {
+		case <-there:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
 
 // disturb brings about the faults of the plan, one after the other.
 func (w *faultWorld) disturb(ctx context.Context) {
@@ -262,11 +286,7 @@ func (w *faultWorld) disturb(ctx context.Context) {
 		set.nth.Store(int32(s.nth))
 		if !s.immediate {
 			w.tap.set.Store(set)
-			select {
-			case <-there:
-			case <-time.After(stagePatience):
-			case <-ctx.Done():
-			}
+			w.awaitStage(ctx, there)
 		}
 		if w.tap.set.CompareAndSwap(set, nil) || s.immediate {
 			began <- w.suffer(s.fault, rng)
