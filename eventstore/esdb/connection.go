@@ -31,7 +31,7 @@ type connection struct {
 
 const (
 	defaultPort = 2113
-	form        = "want esdb://[user:password@]host[:port][,host[:port]...][?key=value&...] or esdb+discover://..."
+	form        = "want esdb://[user:password@]host[:port][,host...][?key=value[&key...]], or esdb+discover:// before the same"
 )
 
 // The keys that the client knows; those that are read here are false.

@@ -103,18 +103,12 @@ func (p *proxy) cut() {
 	}
 }
 
-// down breaks every connection and takes no new ones, until up.
+// down breaks every connection and takes no new ones.
 func (p *proxy) down() {
 	p.mu.Lock()
 	p.refuse = true
 	p.mu.Unlock()
 	p.cut()
-}
-
-func (p *proxy) up() {
-	p.mu.Lock()
-	p.refuse = false
-	p.mu.Unlock()
 }
 
 // stall lets nothing pass until the test ends or release is called; once.

@@ -47,7 +47,7 @@ func (s *recordedSpan) IsRecording() bool { return true }
 
 func (s *recordedSpan) SetAttributes(kv ...attribute.KeyValue) {
 	for _, a := range kv {
-		s.attributes[a.Key] = a.Value.Emit()
+		s.attributes[a.Key] = a.Value.String()
 	}
 }
 
