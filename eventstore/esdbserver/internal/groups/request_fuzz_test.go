@@ -1,5 +1,7 @@
 package groups
 
+//lint:file-ignore SA1019 clients of older protocols send the deprecated fields
+
 import (
 	"encoding/json"
 	"log/slog"

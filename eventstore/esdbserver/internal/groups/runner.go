@@ -34,8 +34,9 @@ type runner struct {
 	group     *competing.Group
 	consumers map[competing.ConsumerID]*consumer
 	lastID    competing.ConsumerID
-	// read is the place up to which the source was read; behind says that there
-	// may be more, failing that the store could not be read until the next tick.
+	// read is the place up to which the source was read. behind: there may be
+	// more. failing: the store could not be read, and is left alone until the next
+	// tick.
 	read    competing.Place
 	behind  bool
 	failing bool
