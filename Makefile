@@ -41,10 +41,13 @@ soak: ## everything at once for SOAK (30m), then verified, reconciled and counte
 overload: ## three times the capacity for OVERLOAD (30) seconds
 	cd systemtest && DOCKET_OVERLOAD=$(or $(OVERLOAD),30) CGO_ENABLED=0 go test -count=1 -timeout 1h -run Overload -v .
 
+test-esdb-client: ## the official EventStoreDB client's own tests, against docket eventstore serve
+	CGO_ENABLED=0 go run ./internal/esdbclient
+
 planted-bugs: ## which test catches each of the bugs in internal/plantedbugs
 	CGO_ENABLED=0 go run ./internal/plantedbugs
 
 fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	./internal/fuzz.sh $(or $(FUZZTIME),30s)
 
-.PHONY: help check quick build demo facts bench bench-quick crash kills histories soak overload planted-bugs fuzz
+.PHONY: help check quick build demo facts bench bench-quick crash kills histories soak overload test-esdb-client planted-bugs fuzz
