@@ -16,9 +16,16 @@ import (
 
 // frame is a ReadResp as it goes over the wire. Any number of streams may send
 // the same one.
-type frame struct{ buffers mem.BufferSlice }
+type frame struct {
+	bytes   mem.SliceBuffer
+	buffers [1]mem.Buffer // bytes
+}
 
-func newFrame(b []byte) *frame { return &frame{mem.BufferSlice{mem.SliceBuffer(b)}} }
+func newFrame(b []byte) *frame {
+	f := &frame{bytes: b}
+	f.buffers[0] = &f.bytes
+	return f
+}
 
 // Codec is the one of protocol buffers, which also sends what this package has
 // encoded already. The server must be made with it.
@@ -28,7 +35,7 @@ type codec struct{ encoding.CodecV2 }
 
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	if f, ok := v.(*frame); ok {
-		return f.buffers, nil
+		return f.buffers[:], nil
 	}
 	return c.CodecV2.Marshal(v)
 }

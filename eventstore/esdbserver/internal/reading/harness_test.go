@@ -180,7 +180,7 @@ type call struct {
 // open begins a Read; it ends with the test.
 func (s *server) open(req *streams.ReadReq) *call {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.Context(), 5*time.Minute)
 	s.Cleanup(cancel)
 	in, err := s.stubs().Read(ctx, req)
 	if err != nil {
