@@ -1,6 +1,7 @@
 package esdb
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -30,15 +31,15 @@ type connection struct {
 }
 
 const (
-	defaultPort = 2113
-	form        = "want esdb://[user:password@]host[:port][,host...][?key=value[&key...]], or esdb+discover:// before the same"
+	longestSetting = 24 * 60 * 60 * 1000 // a day in milliseconds
+	form           = "want esdb://[user:password@]host[:port][,host...][?key=value[&key...]], or esdb+discover:// before the same"
 )
 
 // The keys that the client knows; those that are read here are false.
 var clientKeys = map[string]bool{
 	"tls": true, "tlsverifycert": true, "tlscafile": true, "usercertfile": true, "userkeyfile": true,
-	"nodepreference": true, "gossiptimeout": true,
-	"discoveryinterval": false, "maxdiscoverattempts": false,
+	"nodepreference": true,
+	"gossiptimeout":  false, "discoveryinterval": false, "maxdiscoverattempts": false,
 	"keepaliveinterval": false, "keepalivetimeout": false, "defaultdeadline": false,
 }
 
@@ -96,14 +97,11 @@ func parseConnection(text string) (connection, error) {
 	if err != nil {
 		return connection{}, fmt.Errorf("connection string: %w", err)
 	}
-	keepInterval, keepTimeout := out.config.KeepAliveInterval, out.config.KeepAliveTimeout
+	read := out.config
 	out.config = *config
-	if keepInterval != 0 {
-		out.config.KeepAliveInterval = keepInterval
-	}
-	if keepTimeout != 0 {
-		out.config.KeepAliveTimeout = keepTimeout
-	}
+	out.config.KeepAliveInterval = cmp.Or(read.KeepAliveInterval, config.KeepAliveInterval)
+	out.config.KeepAliveTimeout = cmp.Or(read.KeepAliveTimeout, config.KeepAliveTimeout)
+	out.config.GossipTimeout = cmp.Or(read.GossipTimeout, config.GossipTimeout)
 	if len(config.GossipSeeds) > 0 {
 		// With both set the client asks an empty address.
 		out.config.DnsDiscover = false
@@ -184,11 +182,15 @@ func (c *connection) settings(query string) (known []string, err error) {
 			return nil, fmt.Errorf("setting %s is %q, want a whole number", key, value)
 		case keepAlive && n < -1, !keepAlive && n < 1:
 			return nil, fmt.Errorf("setting %s is %d, which is too small", key, n)
+		case n > longestSetting:
+			return nil, fmt.Errorf("setting %s is %d, which is too large", key, n)
 		}
 		wait := time.Duration(n) * time.Millisecond
 		switch name {
 		case "maxdiscoverattempts":
 			c.attempts = n
+		case "gossiptimeout":
+			c.config.GossipTimeout = n // seconds
 		case "discoveryinterval":
 			c.interval = wait
 		case "defaultdeadline":

@@ -18,10 +18,10 @@ func TestConnectionStrings(t *testing.T) {
 	if err != nil || c.config.Address != "127.0.0.1:2113" || !c.config.DisableTLS || c.cluster || c.attempts != 10 || c.deadline != defaultDeadline {
 		t.Errorf("one node: %+v, %v", c, err)
 	}
-	c, err = parseConnection("esdb://admin:change%2Cit@a,b:2114,c/?nodePreference=Leader&defaultDeadline=700&maxDiscoverAttempts=3&discoveryInterval=20&keepAliveInterval=-1&connectionName=x&tlsVerifyCert=false")
+	c, err = parseConnection("esdb://admin:change%2Cit@a,b:2114,c/?nodePreference=Leader&defaultDeadline=700&maxDiscoverAttempts=3&discoveryInterval=20&keepAliveInterval=-1&gossipTimeout=2&connectionName=x&tlsVerifyCert=false")
 	if err != nil || len(c.config.GossipSeeds) != 3 || c.config.GossipSeeds[2].Port != 2113 || c.config.GossipSeeds[1].Port != 2114 || c.config.Password != "change,it" || !c.cluster ||
 		c.readers != esdb.NodePreferenceLeader || c.deadline != 700*time.Millisecond || c.attempts != 3 || c.interval != 20*time.Millisecond ||
-		c.config.KeepAliveInterval != -1 || !c.config.SkipCertificateVerification || len(c.unknown) != 1 {
+		c.config.KeepAliveInterval != -1 || c.config.KeepAliveTimeout != 10*time.Second || c.config.GossipTimeout != 2 || !c.config.SkipCertificateVerification || len(c.unknown) != 1 {
 		t.Errorf("three nodes: %+v, %v", c, err)
 	}
 	c, err = parseConnection("esdb+discover://cluster.example")
@@ -42,35 +42,37 @@ func TestWrongConnectionStrings(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]string{
-		"":                               "esdb://",
-		"localhost:2113":                 "esdb://",
-		"http://localhost:2113":          "esdb+discover://",
-		"esdb://":                        "host 1 of 1: it is empty",
-		"esdb://admin:secret@":           "host 1 of 1: it is empty",
-		"esdb://admin:secret@a,,c":       "host 2 of 3: it is empty",
-		"esdb://admin:secret@a:x":        `port "x"`,
-		"esdb://admin:secret@a:0":        `port "0"`,
-		"esdb://admin:secret@a:70000":    `port "70000"`,
-		"esdb://admin:secret@a:1:2":      `port "1:2"`,
-		"esdb://:secret@a":               "user is empty",
-		"esdb://admin:se/secret@a":       "%2F",
-		"esdb://admin:se?secret@a":       "%3F",
-		"esdb://admin:se#secret@a":       "%23",
-		"esdb://admin:se%secret@a":       "%25",
-		"esdb://admin:se@secret@a":       "%40",
-		"esdb://admin:se,secret@a,b:1":   "%2C",
-		"esdb://admin:secret@a/path":     "?key=value",
-		"esdb://admin:secret@a?tls":      `"tls" is not key=value`,
-		"esdb://a?tls=maybe":             "true or false",
-		"esdb://a?tls=true&TLS=false":    "twice",
-		"esdb://a?nodePreference=master": "NodePreference",
-		"esdb://a?defaultDeadline=soon":  "whole number",
-		"esdb://a?defaultDeadline=0":     "too small",
-		"esdb://a?keepAliveInterval=-2":  "too small",
-		"esdb://a?tlsCaFile=/nowhere":    "nowhere",
-		"esdb://a?tlsCaFile=" + noPEM:    "certificate",
-		"esdb://a?userCertFile=x":        "userKeyFile",
-		"esdb://admin:secret@a b":        `"a b" is no host name`,
+		"":                                         "esdb://",
+		"localhost:2113":                           "esdb://",
+		"http://localhost:2113":                    "esdb+discover://",
+		"esdb://":                                  "host 1 of 1: it is empty",
+		"esdb://admin:secret@":                     "host 1 of 1: it is empty",
+		"esdb://admin:secret@a,,c":                 "host 2 of 3: it is empty",
+		"esdb://admin:secret@a:x":                  `port "x"`,
+		"esdb://admin:secret@a:0":                  `port "0"`,
+		"esdb://admin:secret@a:70000":              `port "70000"`,
+		"esdb://admin:secret@a:1:2":                `port "1:2"`,
+		"esdb://:secret@a":                         "user is empty",
+		"esdb://admin:se/secret@a":                 "%2F",
+		"esdb://admin:se?secret@a":                 "%3F",
+		"esdb://admin:se#secret@a":                 "%23",
+		"esdb://admin:se%secret@a":                 "%25",
+		"esdb://admin:se@secret@a":                 "%40",
+		"esdb://admin:se,secret@a,b:1":             "%2C",
+		"esdb://admin:secret@a/path":               "?key=value",
+		"esdb://admin:secret@a?tls":                `"tls" is not key=value`,
+		"esdb://a?tls=maybe":                       "true or false",
+		"esdb://a?tls=true&TLS=false":              "twice",
+		"esdb://a?nodePreference=master":           "NodePreference",
+		"esdb://a?defaultDeadline=soon":            "whole number",
+		"esdb://a?defaultDeadline=0":               "too small",
+		"esdb://a?keepAliveInterval=-2":            "too small",
+		"esdb://a?gossipTimeout=0":                 "too small",
+		"esdb://a?discoveryInterval=9999999999999": "too large",
+		"esdb://a?tlsCaFile=/nowhere":              "nowhere",
+		"esdb://a?tlsCaFile=" + noPEM:              "certificate",
+		"esdb://a?userCertFile=x":                  "userKeyFile",
+		"esdb://admin:secret@a b":                  `"a b" is no host name`,
 	} {
 		_, err := Open(t.Context(), text, Options{Logger: quiet()})
 		if err == nil || !strings.Contains(err.Error(), want) {
