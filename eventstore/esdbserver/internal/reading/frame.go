@@ -151,7 +151,7 @@ type encoder struct {
 }
 
 // Frames that nobody shares are cut out of blocks of this size.
-const blockBytes = 32 << 10
+const blockBytes = 16 << 10
 
 // frame is the message for a record, or for a link and what it names: then
 // target is nil when that cannot be read.
