@@ -104,10 +104,7 @@ func Export(ctx context.Context, store eventstore.Store, w io.Writer, o ExportOp
 		return Exported{}, err
 	}
 	e := ending{End: true, Events: x.events, Streams: int64(len(x.last)), SHA256: hex.EncodeToString(hash.Sum(nil))}
-	if err := x.line(out, e); err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
+	if err := errors.Join(x.line(out, e), out.Flush()); err != nil {
 		return Exported{}, fmt.Errorf("write the export: %w", err)
 	}
 	return Exported{Log: log, Head: head, Events: e.Events, Streams: e.Streams, Bytes: counted.n, SHA256: e.SHA256}, nil

@@ -202,7 +202,7 @@ func (r *reader) begin() error {
 		return err
 	}
 	if !bytes.HasPrefix(line, []byte(headerBegins)) {
-		return errors.New("a file that docket eventstore export wrote begins with " + headerBegins)
+		return fmt.Errorf("a file that begins with %s was wanted, as docket eventstore export writes it", headerBegins)
 	}
 	// The version first: a newer format may have other members.
 	if err := json.Unmarshal(line, &r.header); r.header.Version != formatVersion {

@@ -46,8 +46,8 @@ func TestHostileFiles(t *testing.T) {
 		says string
 	}{
 		"empty":                    {"", 1, "ends here"},
-		"something else":           {"order,amount\n", 1, "begins with"},
-		"JSON of something else":   {`{"stream":"a"}` + "\n", 1, "begins with"},
+		"something else":           {"order,amount\n", 1, "docketExport"},
+		"JSON of something else":   {`{"stream":"a"}` + "\n", 1, "docketExport"},
 		"newer":                    {strings.Replace(whole, `"docketExport":1`, `"docketExport":2,"moods":[]`, 1), 1, "format 2"},
 		"no version":               {strings.Replace(whole, `"docketExport":1`, `"docketExport":"1"`, 1), 1, "format 0"},
 		"head with more":           {strings.Replace(whole, `"epoch":1`, `"epoch":1,"mood":2`, 1), 1, "mood"},

@@ -495,3 +495,29 @@ func TestFilesOnDisk(t *testing.T) {
 	}
 	wantSame(t, carried(t, source), carried(t, into))
 }
+
+// full is a disk that has room for so many bytes.
+type full struct{ room int }
+
+var errFull = errors.New("no space left")
+
+func (f *full) Write(p []byte) (int, error) {
+	if len(p) > f.room {
+		return 0, errFull
+	}
+	f.room -= len(p)
+	return len(p), nil
+}
+
+// TestAFullDisk fails the export, wherever it is full: in the midst or at the last
+// line.
+func TestAFullDisk(t *testing.T) {
+	store := openSQLite(t, t.TempDir())
+	write(t, store, "order-1", eventstore.NoStream, event("A", `1`, ``))
+	text, _ := exported(t, store, transfer.ExportOptions{})
+	for room := range len(text) {
+		if _, err := transfer.Export(t.Context(), store, &full{room}, transfer.ExportOptions{}); !errors.Is(err, errFull) {
+			t.Fatalf("room for %d of %d bytes: %v", room, len(text), err)
+		}
+	}
+}
