@@ -309,7 +309,7 @@ func TestLogElsewhereCameBackShorter(t *testing.T) {
 	if err := replace(filepath.Join(backup, "events.db"), filepath.Join(folder, "events.db")); err != nil {
 		t.Fatal(err)
 	}
-	log, server = serveLog(t, folder)
+	_, server = serveLog(t, folder)
 	if _, err := open(); !errors.Is(err, embedded.ErrShorter) || !strings.Contains(err.Error(), "raise-epoch") {
 		t.Fatalf("a log that lost its end was opened: %v", err)
 	}
