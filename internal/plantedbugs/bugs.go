@@ -44,4 +44,11 @@ var bugs = []bug{
 	{"repair-believed", tests{pkg: "./reconcile", pattern: "^TestRepairDoesNotHideABug$"}, false},
 	{"parts-share-a-key", tests{pkg: "./importer", pattern: "^TestInterrupted$"}, false},
 	{"unknown-outcome-is-500", tests{pkg: "./httpapi", pattern: "^TestFailuresAreTold$"}, false},
+
+	{"id-of-another-decision", tests{pkg: "./command", pattern: "^TestOneKeyInTwoProcesses$"}, false},
+	{"lost-answer-called-unwritten", tests{pkg: "./eventstore/esdb", pattern: "^TestLostAnswers$"}, false},
+	{"live-event-twice", tests{pkg: "./eventstore/esdbserver/internal/reading", pattern: "^TestFollowersOfAllSpeedsSeeTheSame$"}, false},
+	{"checkpoint-past-unfinished", tests{pkg: "./eventstore/esdbserver/internal/groups/competing", pattern: "^TestModel$"}, false},
+	{"access-list-unread", tests{pkg: "./eventstore/esdbserver/internal/access", pattern: "^TestRules$"}, false},
+	{"move-not-compared", tests{pkg: "./eventstore/transfer", pattern: "^Test(Verified|TargetsThatDiffer)$"}, false},
 }
