@@ -29,7 +29,7 @@ func (a *answer) deliver(rec *eventstore.Record) error {
 
 // deliverEntry does so with what all who follow share.
 func (a *answer) deliverEntry(e *entry) error {
-	if !e.shared {
+	if e.run == nil {
 		return a.deliver(&e.record)
 	}
 	form := 0
@@ -41,7 +41,7 @@ func (a *answer) deliverEntry(e *entry) error {
 		if f == nil {
 			// Two may do this at once; one of the two frames is kept.
 			f = (&encoder{textIDs: a.textIDs}).alone(&e.record, false, nil)
-			e.forms[form].Store(f)
+			e.run.keep(e, form, f)
 		}
 		return a.out.SendMsg(f)
 	}
@@ -61,7 +61,7 @@ func (a *answer) sharedLink(e *entry, form int) (*frame, error) {
 	}
 	f, err := a.resolved(&e.record)
 	if err == nil {
-		e.forms[form].Store(f)
+		e.run.keep(e, form, f)
 	}
 	return f, err
 }

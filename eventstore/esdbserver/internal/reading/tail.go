@@ -69,15 +69,16 @@ type run struct {
 // entry is a record, with its forms on the wire: each is made when somebody
 // asks for it, and shared by all who do.
 type entry struct {
-	record eventstore.Record
-	shared bool // it is in the ring
-	forms  [forms]atomic.Pointer[frame]
-	links  sync.Mutex // held while a link is resolved
+	record    eventstore.Record
+	run       *run // in whose ring it is, or was; nil: it is one follower's own
+	forms     [forms]atomic.Pointer[frame]
+	formBytes int        // of the forms that are kept; guarded by run.mu
+	links     sync.Mutex // held while a link is resolved
 }
 
+// size is asked with run.mu held.
 func (e *entry) size() int {
-	// The record and one form of it.
-	return 2*(len(e.record.Data)+len(e.record.Metadata)) + 512
+	return len(e.record.Data) + len(e.record.Metadata) + e.formBytes + 512
 }
 
 func (t *tail) join(ctx context.Context) (*run, error) {
@@ -133,7 +134,7 @@ func (r *run) fill(ctx context.Context, sub eventstore.Subscription) {
 			return
 		}
 		if n.Kind == eventstore.Delivered {
-			r.add(&entry{record: n.Record, shared: true})
+			r.add(&entry{record: n.Record, run: r})
 		}
 	}
 }
@@ -142,6 +143,16 @@ func (r *run) add(e *entry) {
 	r.mu.Lock()
 	r.ring = append(r.ring, e)
 	r.bytes += e.size()
+	r.shrink()
+	r.mu.Unlock()
+	select {
+	case r.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// shrink is called with the lock held.
+func (r *run) shrink() {
 	for len(r.ring) > r.tail.records || r.bytes > r.tail.bytes {
 		oldest := r.ring[0]
 		r.base = oldest.record.Position
@@ -149,11 +160,20 @@ func (r *run) add(e *entry) {
 		r.ring[0] = nil
 		r.ring = r.ring[1:]
 	}
-	r.mu.Unlock()
-	select {
-	case r.dirty <- struct{}{}:
-	default:
+}
+
+// keep has all who follow share a form of an entry, as long as that is in the
+// ring. It counts there: what a link names may be far larger than the link.
+func (r *run) keep(e *entry, form int, f *frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.base.Before(e.record.Position) || e.forms[form].Load() != nil {
+		return
 	}
+	e.forms[form].Store(f)
+	e.formBytes += len(f.bytes)
+	r.bytes += len(f.bytes)
+	r.shrink()
 }
 
 func (r *run) fail(err error) {
@@ -271,7 +291,7 @@ func (c *cursor) close() error {
 
 // next is the next record of the log, or nil when the follower has everything
 // that was there when it began to catch up. An entry is valid until next is
-// called again, if it is not shared.
+// called again, if it is in no ring.
 func (c *cursor) next(ctx context.Context) (*entry, error) {
 	for {
 		switch {
