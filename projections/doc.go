@@ -19,4 +19,8 @@
 // event of the stream projection-orders:
 //
 //	ProjectionSwitched {"generation":2,"version":1,"at":"2024-05-01T09:00:00Z"}
+//
+// Dockets that share a log, each with a Backend of its own, share that stream
+// too. No number is used twice, so none of them takes what it has under a number
+// for what another has built: at its next start it makes that generation anew.
 package projections

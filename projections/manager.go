@@ -77,11 +77,10 @@ type Manager struct {
 
 	mu        sync.Mutex
 	live      *generation
-	revision  eventstore.Expected // of the registry's last event
-	progress  *Progress           // of the rebuild that runs
-	lastError string              // of the last rebuild
-	ended     error               // why Run returned, when it had to
-	stuck     error               // why the live generation stays frozen
+	progress  *Progress // of the rebuild that runs
+	lastError string    // of the last rebuild
+	ended     error     // why Run returned, when it had to
+	stuck     error     // why the live generation stays frozen
 	waiters   map[string][]chan struct{}
 }
 
@@ -164,7 +163,7 @@ func (m *Manager) start(ctx context.Context) error {
 	if err := m.spills().Sweep(); err != nil {
 		return err
 	}
-	live, revision, err := m.whichIsLive(ctx)
+	live, err := m.whichIsLive(ctx)
 	if err != nil {
 		return err
 	}
@@ -172,19 +171,12 @@ func (m *Manager) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("identify log: %w", err)
 	}
-	g, err := m.open(ctx, live.Generation, live.Version)
-	if errors.Is(err, ErrDamaged) && eventstore.RefusalOf(m.Store) == nil {
-		m.Logger.Error("views cannot be opened, and are made anew", "generation", live.Generation, "error", err)
-		if err := m.Backend.Drop(ctx, live.Generation); err != nil {
-			return fmt.Errorf("drop damaged generation %d: %w", live.Generation, err)
-		}
-		g, err = m.open(ctx, live.Generation, Version)
-	}
+	g, err := m.openLive(ctx, live, log)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
-	m.live, m.revision, m.running = g, revision, ctx
+	m.live, m.running = g, ctx
 	m.mu.Unlock()
 	// Nobody rebuilds before it is decided what becomes of this generation.
 	<-m.rebuilds
@@ -275,14 +267,47 @@ func (m *Manager) fail(err error) {
 	}
 }
 
+// openLive opens the generation in force. One that cannot be opened is made anew,
+// and so is one that shows another log: nobody is to see that as this one.
+func (m *Manager) openLive(ctx context.Context, live switched, log eventstore.LogIdentity) (*generation, error) {
+	refused := eventstore.RefusalOf(m.Store) != nil // then nothing is dropped
+	g, err := m.open(ctx, live.Generation, live.Version)
+	switch {
+	case err == nil && (refused || !ofAnotherLog(ctx, g.applier.sink, log)):
+		return g, nil
+	case err == nil:
+		m.Logger.Warn("views are of another log, and are made anew", "generation", live.Generation)
+		if err := g.applier.sink.Close(); err != nil {
+			return nil, fmt.Errorf("close generation %d: %w", live.Generation, err)
+		}
+	case refused || !errors.Is(err, ErrDamaged):
+		return nil, err
+	default:
+		m.Logger.Error("views cannot be opened, and are made anew", "generation", live.Generation, "error", err)
+	}
+	if err := m.Backend.Drop(ctx, live.Generation); err != nil {
+		return nil, fmt.Errorf("drop generation %d: %w", live.Generation, err)
+	}
+	return m.open(ctx, live.Generation, Version)
+}
+
+// ofAnotherLog reports whether a generation was made from another log, not only
+// in another epoch of this one. Checkpoints that cannot be read do not say so.
+func ofAnotherLog(ctx context.Context, sink Sink, log eventstore.LogIdentity) bool {
+	lanes, err := sink.Checkpoints(ctx)
+	return err == nil && slices.ContainsFunc(lanes, func(c Checkpoint) bool {
+		return c.Position != eventstore.Start && c.Log.ID != log.ID
+	})
+}
+
 // whichIsLive finds the live generation, and makes the first one live. Without
 // the log's word for it, because the log lost its end and takes no more events,
 // it is the newest that is there; then none is dropped: views may hold the last
 // trace of what was lost.
-func (m *Manager) whichIsLive(ctx context.Context) (switched, eventstore.Expected, error) {
-	live, revision, err := m.registry.live(ctx)
+func (m *Manager) whichIsLive(ctx context.Context) (switched, error) {
+	live, _, err := m.registry.live(ctx)
 	if err != nil {
-		return live, revision, err
+		return live, err
 	}
 	known := live.Generation != 0
 	if !known {
@@ -291,20 +316,23 @@ func (m *Manager) whichIsLive(ctx context.Context) (switched, eventstore.Expecte
 	if eventstore.RefusalOf(m.Store) != nil {
 		numbers, err := m.Backend.Generations(ctx)
 		if err != nil {
-			return live, revision, fmt.Errorf("list generations: %w", err)
+			return live, fmt.Errorf("list generations: %w", err)
 		}
 		if len(numbers) > 0 && !slices.Contains(numbers, live.Generation) {
 			live.Generation = numbers[len(numbers)-1]
 		}
-		return live, revision, nil
+		return live, nil
 	}
 	if !known {
-		if err := m.registry.makeLive(ctx, live, eventstore.NoStream); err != nil {
-			return live, revision, err
+		err := m.registry.makeLive(ctx, live, eventstore.NoStream)
+		if errors.Is(err, eventstore.ErrConflict) { // another docket began at the same time
+			live, _, err = m.registry.live(ctx)
 		}
-		revision = eventstore.At(0)
+		if err != nil {
+			return live, err
+		}
 	}
-	return live, revision, m.dropOthers(ctx, live.Generation)
+	return live, m.dropOthers(ctx, live.Generation)
 }
 
 // dropOthers removes generations that an unfinished rebuild or switch left.

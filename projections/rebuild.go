@@ -2,7 +2,10 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"github.com/docket-orders/docket/eventstore"
 )
 
 // Rebuild makes a new generation from the whole log, beside the live one, and
@@ -31,7 +34,11 @@ func (m *Manager) Rebuild(ctx context.Context, progress func(Progress)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.running, cancel)()
-	err := m.rebuild(ctx, m.report(progress))
+	report := m.report(progress)
+	err := m.rebuild(ctx, report)
+	for errors.Is(err, eventstore.ErrConflict) && ctx.Err() == nil {
+		err = m.rebuild(ctx, report) // another docket was faster, and has the number
+	}
 	m.endReport(err)
 	return err
 }
@@ -41,8 +48,14 @@ func (m *Manager) rebuild(ctx context.Context, report func(Progress)) (err error
 	if old == nil {
 		return m.over()
 	}
+	// Dockets that keep views of their own on one log share the registry. No number
+	// is used twice: what a folder has under one was switched to by its own docket.
+	inForce, expected, err := m.registry.live(ctx)
+	if err != nil {
+		return fmt.Errorf("rebuild: %w", err)
+	}
 	// What an earlier attempt left behind must not count.
-	p := Progress{Generation: old.number + 1}
+	p := Progress{Generation: max(old.number, inForce.Generation) + 1}
 	if err := m.Backend.Drop(ctx, p.Generation); err != nil {
 		return fmt.Errorf("rebuild: %w", err)
 	}
@@ -76,9 +89,6 @@ func (m *Manager) rebuild(ctx context.Context, report func(Progress)) (err error
 		return fmt.Errorf("rebuild: %w", err)
 	}
 
-	m.mu.Lock()
-	expected := m.revision
-	m.mu.Unlock()
 	// The switch may be asked for only as long as its outcome gets known: not
 	// the caller's context but Run's.
 	next := switched{Generation: g.number, Version: g.version, At: m.Clock()}
@@ -87,7 +97,7 @@ func (m *Manager) rebuild(ctx context.Context, report func(Progress)) (err error
 	}
 	live = true
 	m.mu.Lock()
-	m.live, m.revision = g, expected+1
+	m.live = g
 	for id, waiting := range m.waiters {
 		for _, moved := range waiting {
 			close(moved)
