@@ -70,6 +70,9 @@ func Announce(ctx context.Context, store eventstore.Store, accounts []Account) e
 		if errors.Is(err, eventstore.ErrStreamNotFound) {
 			break
 		}
+		if errors.Is(err, eventstore.ErrDeleted) {
+			return nil // somebody ended the list for good; users are what their own streams say
+		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", usersStream, err)
 		}

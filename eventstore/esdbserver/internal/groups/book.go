@@ -40,16 +40,31 @@ type config struct {
 // configVersion is EventStoreDB's of the time of groups on the log.
 const configVersion = "2"
 
-func readConfig(ctx context.Context, store eventstore.Store) ([]definition, error) {
-	last, err := lastRecord(ctx, store, configStream)
-	if last == nil || err != nil {
-		return nil, err
-	}
+func (s *Service) readConfig(ctx context.Context) ([]definition, error) {
 	var c config
-	if err := json.Unmarshal(last.Data, &c); err != nil {
-		return nil, fmt.Errorf("read the definitions in %s at %d: %w", configStream, last.Revision, err)
+	_, err := s.lastOf(ctx, configStream, typeConfig, func(data []byte) error {
+		c = config{}
+		return json.Unmarshal(data, &c)
+	})
+	return c.Entries, err
+}
+
+// lastOf decodes the last event of a type that can be decoded, and reports
+// whether there is one. Anybody who may write to the stream can put something
+// else there, and must not keep groups from starting with it.
+func (o Options) lastOf(ctx context.Context, stream, typ string, decode func(data []byte) error) (found bool, err error) {
+	for r, err := range o.Store.ReadStream(ctx, stream, eventstore.EndRevision, eventstore.Backwards, 0) {
+		switch {
+		case errors.Is(err, eventstore.ErrStreamNotFound), errors.Is(err, eventstore.ErrDeleted):
+			return false, nil
+		case err != nil:
+			return false, fmt.Errorf("read the end of %s: %w", stream, err)
+		case r.Type == typ && decode(r.Data) == nil:
+			return true, nil
+		}
+		o.Logger.Error("an event is passed over that no persistent subscription wrote", "stream", stream, "revision", int64(r.Revision))
 	}
-	return c.Entries, nil
+	return false, nil
 }
 
 func writeConfig(ctx context.Context, store eventstore.Store, c config) error {
@@ -68,21 +83,20 @@ type book struct {
 	now   func() time.Time
 }
 
-// checkpoint reads the place that was written last; 0 for none.
-func (b *book) checkpoint(ctx context.Context) (competing.Place, error) {
-	stream := b.def.key().checkpoints()
-	last, err := lastRecord(ctx, b.store, stream)
-	if last == nil || err != nil {
+// checkpointOf reads the place that was written last; 0 for none.
+func (o Options) checkpointOf(ctx context.Context, d *definition) (competing.Place, error) {
+	var place competing.Place
+	found, err := o.lastOf(ctx, d.key().checkpoints(), typeCheckpoint, func(data []byte) (err error) {
+		var text string
+		if err = json.Unmarshal(data, &text); err == nil {
+			place, err = d.parse(text)
+		}
+		return err
+	})
+	if !found || err != nil {
 		return 0, err
 	}
-	var text string
-	if err = json.Unmarshal(last.Data, &text); err == nil {
-		var place competing.Place
-		if place, err = b.def.parse(text); err == nil {
-			return place, nil
-		}
-	}
-	return 0, fmt.Errorf("read the checkpoint in %s at %d: %w", stream, last.Revision, err)
+	return place, nil
 }
 
 func (b *book) writeCheckpoint(ctx context.Context, p competing.Place) error {

@@ -65,7 +65,7 @@ func (s *Service) prepare(ctx context.Context, def definition) (*runner, error) 
 			return nil, err
 		}
 	}
-	checkpoint, err := r.book.checkpoint(ctx)
+	checkpoint, err := s.checkpointOf(ctx, &def)
 	if err != nil {
 		return nil, err
 	}

@@ -11,16 +11,21 @@ import (
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/access"
+	"github.com/docket-orders/docket/eventstore/esdbserver/internal/filter"
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/wire"
 )
 
 // load starts the groups that the store keeps.
 func (s *Service) load(ctx context.Context) error {
-	defs, err := readConfig(ctx, s.Store)
+	defs, err := s.readConfig(ctx)
 	if err != nil {
 		return err
 	}
 	for _, def := range defs {
+		if reason := s.unfit(&def); reason != nil {
+			s.Logger.Error("persistent subscription cannot be started as it is defined", "stream", def.Stream, "group", def.Group, "error", reason)
+			continue
+		}
 		r, err := s.prepare(ctx, def)
 		if err != nil {
 			return fmt.Errorf("start group %s: %w", def.key(), err)
@@ -28,6 +33,20 @@ func (s *Service) load(ctx context.Context) error {
 		s.add(r)
 	}
 	return nil
+}
+
+// unfit is why a definition that was read is not started: others than this
+// server may have written it.
+func (s *Service) unfit(d *definition) error {
+	if err := d.decided(); err != nil {
+		return err
+	}
+	if d.Filter != nil {
+		if _, err := filter.New(*d.Filter); err != nil {
+			return err
+		}
+	}
+	return s.absent(d.key())
 }
 
 // add sets a group to work.
@@ -48,12 +67,21 @@ func (s *Service) take(k key) *runner {
 }
 
 // save writes all definitions, with one of them replaced, added, or (nil)
-// removed.
+// removed. Those of groups that could not be started are kept.
 func (s *Service) save(ctx context.Context, k key, def *definition) error {
+	stored, err := s.readConfig(ctx)
+	if err != nil {
+		return err
+	}
 	c := config{Version: configVersion, Updated: s.Now().UTC(), UpdatedBy: cmp.Or(access.Caller(ctx).Name, "anonymous")}
+	known := map[key]bool{k: true}
 	for _, r := range s.sorted() {
-		if r.def.key() != k {
-			c.Entries = append(c.Entries, r.def)
+		stored = append(stored, r.def)
+	}
+	for _, other := range slices.Backward(stored) { // what runs wins
+		if !known[other.key()] {
+			known[other.key()] = true
+			c.Entries = append(c.Entries, other)
 		}
 	}
 	if def != nil {

@@ -315,8 +315,9 @@ func TestEndWithoutLastCheckpoint(t *testing.T) {
 	}
 }
 
-// Definitions that nobody can read stop the start, and say where they are.
-func TestDefinitionsThatAreNone(t *testing.T) {
+// What somebody else wrote among definitions or checkpoints is said, and passed
+// over.
+func TestForeignEventsAmongDefinitions(t *testing.T) {
 	for stream, data := range map[string]string{
 		"$persistentSubscriptionConfig":           "not JSON",
 		"$persistentsubscription-s::g-checkpoint": `"C:1/P:1"`,
@@ -324,9 +325,15 @@ func TestDefinitionsThatAreNone(t *testing.T) {
 		b := serveBare(t, whole)
 		b.service.Close()
 		b.write(stream, data)
-		_, err := groups.New(t.Context(), groups.Options{Store: b.rig.store, Guard: access.Open()})
-		if err == nil || !strings.Contains(err.Error(), stream) {
-			t.Errorf("%s: %v", stream, err)
+		var logged bytes.Buffer
+		service, err := groups.New(t.Context(), groups.Options{Store: b.rig.store, Guard: access.Open(), Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.serve(service)
+		b.status()
+		if !strings.Contains(logged.String(), stream) {
+			t.Errorf("%s: logged is %q", stream, logged.String())
 		}
 	}
 }

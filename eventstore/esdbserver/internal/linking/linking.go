@@ -16,6 +16,7 @@ package linking
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 
@@ -95,7 +96,12 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	}
 	for _, p := range s.known {
 		if o.Running && p.kind != nil && p.kind.supported() && !p.Enabled {
-			if err := s.change(ctx, p, func(d *definition) { d.Enabled, d.Aborted = true, false }); err != nil {
+			err := s.change(ctx, p, func(d *definition) { d.Enabled, d.Aborted = true, false })
+			if errors.Is(err, eventstore.ErrDeleted) {
+				o.Logger.Error("projection is not started: where it is kept was tombstoned", "projection", p.Name, "stream", definitionStream)
+				continue
+			}
+			if err != nil {
 				s.Close()
 				return nil, err
 			}
