@@ -57,8 +57,8 @@ func parseConnection(text string) (connection, error) {
 		end = len(rest)
 	}
 	authority, tail := rest[:end], rest[end:]
-	if strings.Contains(tail, "@") && !strings.Contains(authority, "@") {
-		return connection{}, errors.New("connection string: user or password contains one of / ? #: write them as %2F %3F %23")
+	if strings.Contains(tail, "@") {
+		return connection{}, errors.New("connection string: user or password contains one of / ? #: write them as %2F %3F %23, and an @ among the settings as %40")
 	}
 	user, hosts := "", authority
 	if at := strings.LastIndex(authority, "@"); at >= 0 {
@@ -69,7 +69,10 @@ func parseConnection(text string) (connection, error) {
 	}
 	names := strings.Split(hosts, ",")
 	for i, host := range names {
-		if err := checkHost(host); err != nil {
+		if err := checkHost(host); err != nil && user == "" && host != "" {
+			// It may be a password: nothing of it is told.
+			return connection{}, fmt.Errorf("connection string: host %d of %d is no host name, or its port not a number from 1 to 65535; a host follows after user:password@", i+1, len(names))
+		} else if err != nil {
 			return connection{}, fmt.Errorf("connection string: host %d of %d: %w", i+1, len(names), err)
 		}
 	}
@@ -153,10 +156,11 @@ func (c *connection) settings(query string) (known []string, err error) {
 		return nil, nil
 	}
 	seen := map[string]bool{}
-	for _, pair := range strings.Split(query, "&") {
+	pairs := strings.Split(query, "&")
+	for i, pair := range pairs {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" || strings.Contains(value, "=") {
-			return nil, fmt.Errorf("setting %q is not key=value", pair)
+			return nil, fmt.Errorf("setting %d of %d is not key=value", i+1, len(pairs))
 		}
 		name := strings.ToLower(key)
 		client, found := clientKeys[name]

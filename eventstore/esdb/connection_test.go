@@ -60,7 +60,7 @@ func TestWrongConnectionStrings(t *testing.T) {
 		"esdb://admin:se@secret@a":                 "%40",
 		"esdb://admin:se,secret@a,b:1":             "%2C",
 		"esdb://admin:secret@a/path":               "?key=value",
-		"esdb://admin:secret@a?tls":                `"tls" is not key=value`,
+		"esdb://admin:secret@a?tls":                "setting 1 of 1 is not key=value",
 		"esdb://a?tls=maybe":                       "true or false",
 		"esdb://a?tls=true&TLS=false":              "twice",
 		"esdb://a?nodePreference=master":           "NodePreference",
@@ -73,6 +73,11 @@ func TestWrongConnectionStrings(t *testing.T) {
 		"esdb://a?tlsCaFile=" + noPEM:              "certificate",
 		"esdb://a?userCertFile=x":                  "userKeyFile",
 		"esdb://admin:secret@a b":                  `"a b" is no host name`,
+		"esdb://admin:secret":                      "after user:password@",
+		"esdb://secret word:1":                     "no host name",
+		"esdb://admin:se@cret?secret@a":            "%3F",
+		"esdb://admin:se@secret?x=1@a:1":           "%40",
+		"esdb://a?tlsCaFile=/se@cret":              "%40",
 	} {
 		_, err := Open(t.Context(), text, Options{Logger: quiet()})
 		if err == nil || !strings.Contains(err.Error(), want) {
