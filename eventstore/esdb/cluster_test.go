@@ -217,6 +217,12 @@ func (hostile) Read(req *streams.ReadReq, out streams.Streams_ReadServer) error 
 			Metadata:         map[string]string{"type": typeBegun, "content-type": "application/json", "created": "17000000000000000"},
 		}}}
 	}
+	if req.GetOptions().GetFilter() != nil {
+		_ = out.Send(&streams.ReadResp{Content: &streams.ReadResp_Confirmation{Confirmation: &streams.ReadResp_SubscriptionConfirmation{SubscriptionId: "x"}}})
+	}
+	if req.GetOptions().GetFilter() != nil || name == "order-empty" {
+		answer.Content = &streams.ReadResp_Event{Event: &streams.ReadResp_ReadEvent{}}
+	}
 	return out.Send(answer)
 }
 
@@ -254,6 +260,21 @@ func TestHostileServer(t *testing.T) {
 	}
 	if _, err := s.Subscribe(t.Context(), eventstore.Start, eventstore.Filter{}); err == nil {
 		t.Error("a subscription that was not confirmed began")
+	}
+	for rec, err := range s.ReadStream(t.Context(), "order-empty", 0, eventstore.Forwards, 0) {
+		if err == nil {
+			t.Errorf("read delivers %+v", rec)
+		}
+	}
+	sub, err := s.Subscribe(t.Context(), eventstore.Start, eventstore.Filter{Prefixes: []string{"order-"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	soon, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if n, err := sub.Next(soon); err == nil {
+		t.Errorf("a subscription delivers %+v", n)
 	}
 }
 

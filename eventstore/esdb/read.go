@@ -23,6 +23,9 @@ func (s *Store) under(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel(context.Canceled) }
 }
 
+// errNoEvent: the client takes what has neither an event nor a link for one.
+var errNoEvent = errors.New("the server sent a record without an event")
+
 // reading is one read that the server carries out.
 type reading struct {
 	link   *link
@@ -62,7 +65,9 @@ func (c *client) open(ctx context.Context, f func(context.Context, *esdb.Client)
 func (r *reading) next() (*esdb.RecordedEvent, reason) {
 	var event *esdb.ResolvedEvent
 	err := guarded(func() (err error) {
-		event, err = r.stream.Recv()
+		if event, err = r.stream.Recv(); err == nil && event.OriginalEvent() == nil {
+			err = errNoEvent
+		}
 		return err
 	})
 	switch {

@@ -67,6 +67,8 @@ func (f *feed) next(last eventstore.Position) (eventstore.Notice, reason) {
 		switch {
 		case e.SubscriptionDropped != nil:
 			return eventstore.Notice{}, understand(true, e.SubscriptionDropped.Error)
+		case e.EventAppeared != nil && e.EventAppeared.OriginalEvent() == nil:
+			return eventstore.Notice{}, understand(true, errNoEvent)
 		case e.EventAppeared != nil:
 			rec := record(e.EventAppeared.OriginalEvent())
 			if last.Before(rec.Position) {
