@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/eventstore/esdbserver"
 	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/internal/embedded"
@@ -125,6 +127,15 @@ func isPort(text string) bool {
 	return err == nil
 }
 
+// reserved are the streams, by prefix, that a running docket keeps from clients:
+// without the ones that name generations it does not start, and an order whose
+// events are hidden is one thing to commands and another to the views.
+type reserved struct{ readOnly, appendOnly []string }
+
+func reservedFor(ns eventstore.Namespace) *reserved {
+	return &reserved{readOnly: []string{ns.Prefix("projection")}, appendOnly: []string{ns.Prefix(codec.Category)}}
+}
+
 // spoken is a log that is being served to EventStoreDB clients.
 type spoken struct {
 	server     *esdbserver.Server
@@ -135,13 +146,17 @@ type spoken struct {
 	failed     chan error
 }
 
-// speak serves the log of the folder until close; the log stays open.
-func (s *speaking) speak(ctx context.Context, store *sqlite.Store, dir string, listener net.Listener, logger *slog.Logger) (*spoken, error) {
+// speak serves the log of the folder until close; the log stays open. reserved
+// is nil for a log on which no docket runs.
+func (s *speaking) speak(ctx context.Context, store *sqlite.Store, dir string, listener net.Listener, logger *slog.Logger, reserved *reserved) (*spoken, error) {
 	address := s.reachedBy(listener.Addr())
 	out := &spoken{Listening: listener.Addr().String(), Insecure: !s.secure(), failed: make(chan error, 1)}
 	o := esdbserver.Options{
 		Store: store, Logger: logger, AdminPassword: s.password, OpsPassword: s.password,
 		Advertise: address, Projections: s.Projections,
+	}
+	if reserved != nil {
+		o.ReadOnly, o.AppendOnly = reserved.readOnly, reserved.appendOnly
 	}
 	out.Connection = fmt.Sprintf("esdb://%s?tls=false", address)
 	if s.secure() {
@@ -221,7 +236,7 @@ func (c *eventsServeCommand) Run(p *program) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	s, err := c.speak(p.ctx, store, p.config.Data, listener, logger)
+	s, err := c.speak(p.ctx, store, p.config.Data, listener, logger, nil)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}

@@ -75,7 +75,7 @@ func (c *serveCommand) Run(p *program) error {
 	}
 	var esdb *spoken
 	if second != nil {
-		if esdb, err = c.speak(p.ctx, a.Embedded, p.config.Data, second, a.Logger); err != nil {
+		if esdb, err = c.speak(p.ctx, a.Embedded, p.config.Data, second, a.Logger, reservedFor(p.config.namespace())); err != nil {
 			return errors.Join(err, listener.Close(), a.Close())
 		}
 	}

@@ -310,3 +310,40 @@ func TestOptionsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// What is reserved is so without TLS, too, and for administrators.
+func TestReservedStreams(t *testing.T) {
+	options := esdbserver.Options{Store: openStore(t), ReadOnly: []string{"own-"}, AppendOnly: []string{"kept-"}}
+	open := esdbservertest.Insecure(esdbservertest.Start(t, options))
+	options.Store = openStore(t)
+	secure, _ := esdbservertest.StartTLS(t, options)
+	for _, connection := range []string{open, secure} {
+		c := client(t, connection)
+		ctx := patiently(t)
+		write := func(stream string) error {
+			_, err := c.AppendToStream(ctx, stream, esdb.AppendToStreamOptions{}, esdb.EventData{EventType: "T", Data: []byte("{}"), ContentType: esdb.ContentTypeJson})
+			return err
+		}
+		drop := func(stream string) error {
+			_, err := c.DeleteStream(ctx, stream, esdb.DeleteStreamOptions{})
+			return err
+		}
+		end := func(stream string) error {
+			_, err := c.TombstoneStream(ctx, stream, esdb.TombstoneStreamOptions{})
+			return err
+		}
+		for _, allowed := range []error{write("kept-1"), write("other-1"), write("$$other-1"), drop("other-1"), end("other-1")} {
+			if allowed != nil {
+				t.Error(allowed)
+			}
+		}
+		for i, refused := range []error{
+			write("own-1"), write("$$own-1"), drop("own-1"), end("own-1"),
+			write("$$kept-1"), drop("kept-1"), end("kept-1"),
+		} {
+			if code(refused) != esdb.ErrorCodeAccessDenied {
+				t.Error(i, refused)
+			}
+		}
+	}
+}

@@ -59,6 +59,11 @@ type Options struct {
 	Advertise string
 	// Projections starts the system projections with the server.
 	Projections bool
+	// ReadOnly and AppendOnly are prefixes of the names of streams on which a
+	// program depends that serves its own log: clients may not write to the
+	// first, and not delete the second or set their metadata. They are told that
+	// access is denied.
+	ReadOnly, AppendOnly []string
 }
 
 // User may use a secure server. The groups $admins and $ops are those of
@@ -117,6 +122,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 			return nil, fmt.Errorf("follow users and access lists: %w", err)
 		}
 	}
+	s.guard.Reserve(o.ReadOnly, o.AppendOnly)
 	if err := s.startServices(ctx); err != nil {
 		s.guard.Close()
 		return nil, err

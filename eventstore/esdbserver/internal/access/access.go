@@ -64,6 +64,8 @@ type Guard struct {
 	store  eventstore.Store
 	logger *slog.Logger
 
+	readOnly, appendOnly []string // prefixes of names
+
 	lists       lists
 	credentials credentials
 
@@ -93,6 +95,22 @@ func New(ctx context.Context, o Options) (*Guard, error) {
 	return g, nil
 }
 
+// Reserve refuses to everybody, administrators included, to write to streams
+// whose names begin with one of readOnly, and to delete those of appendOnly or
+// set their metadata. It is called before the first Check.
+func (g *Guard) Reserve(readOnly, appendOnly []string) {
+	g.readOnly, g.appendOnly = readOnly, appendOnly
+}
+
+func (g *Guard) reserves(op Operation, stream string) bool {
+	if op != Write && op != Delete {
+		return false
+	}
+	subject, meta := strings.CutPrefix(stream, metaPrefix)
+	begins := func(prefix string) bool { return strings.HasPrefix(subject, prefix) }
+	return slices.ContainsFunc(g.readOnly, begins) || (meta || op == Delete) && slices.ContainsFunc(g.appendOnly, begins)
+}
+
 // Close ends what the guard does by itself.
 func (g *Guard) Close() {
 	if g.cancel != nil {
@@ -108,7 +126,7 @@ func (g *Guard) Close() {
 func (g *Guard) Check(ctx context.Context, op Operation, stream string) error {
 	meta := strings.HasPrefix(stream, metaPrefix)
 	switch {
-	case stream == wire.All && (op == Write || op == Delete), meta && op == Delete:
+	case stream == wire.All && (op == Write || op == Delete), meta && op == Delete, g.reserves(op, stream):
 		return wire.AccessDenied() // nobody may
 	case g.open:
 		return nil
