@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"strings"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/filter"
@@ -80,7 +79,7 @@ func (s *source) read(ctx context.Context, g *competing.Group, after competing.P
 		switch {
 		case err != nil:
 			return after - 1, false, err
-		case m == nil && s.def.Stream == wire.All && ownStream(r.Stream):
+		case m == nil && s.def.Stream == wire.All && wire.LeftOut(r.Stream):
 			// It does not count: a checkpoint must not be the reason for the next.
 			g.Passed(after, 0)
 		case m == nil:
@@ -100,7 +99,7 @@ func (s *source) read(ctx context.Context, g *competing.Group, after competing.P
 // message is nil for a record that is not for the group.
 func (s *source) message(ctx context.Context, r *eventstore.Record) (*competing.Message, error) {
 	if s.def.Stream == wire.All {
-		if ownStream(r.Stream) {
+		if wire.LeftOut(r.Stream) {
 			return nil, nil
 		}
 		ok, err := s.filter.Match(r)
@@ -193,11 +192,4 @@ func (s *source) bucket(stream string, b *body) uint16 {
 	h := fnv.New32a()
 	h.Write([]byte(pin))
 	return uint16(h.Sum32() % competing.Buckets)
-}
-
-// ownStream reports whether a stream holds checkpoints or parked events of a
-// group on the log: such groups do not get them.
-func ownStream(stream string) bool {
-	return strings.HasPrefix(stream, ownPrefix+wire.All+"::") &&
-		(strings.HasSuffix(stream, checkpointSuffix) || strings.HasSuffix(stream, parkedSuffix))
 }

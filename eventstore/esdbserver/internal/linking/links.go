@@ -49,10 +49,10 @@ func byCategory(r eventstore.Record) (category string, l link, ok bool) {
 }
 
 // byEventType groups by type; deletions of streams are a type of their own.
-// Links are not linked again, and neither are checkpoints of projections: they
-// would never come to an end.
+// Links are not linked again, and neither are checkpoints of projections and of
+// groups on the log: they would never come to an end.
 func byEventType(r eventstore.Record) (typ string, l link, ok bool) {
-	if r.Type == wire.TypeLink || isCheckpoint(r.Stream) || !readable(r) {
+	if r.Type == wire.TypeLink || isCheckpoint(r.Stream) || wire.LeftOut(r.Stream) || !readable(r) {
 		return "", link{}, false
 	}
 	l = linkTo(r)

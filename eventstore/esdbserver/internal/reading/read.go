@@ -3,7 +3,6 @@ package reading
 import (
 	"errors"
 	"math"
-	"strings"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/wire"
@@ -100,20 +99,10 @@ func behind(p eventstore.Position) eventstore.Position {
 
 // wants reports whether a record of the log is delivered.
 func (a *answer) wants(rec *eventstore.Record) (bool, error) {
-	if leftOut(rec.Stream) {
+	if wire.LeftOut(rec.Stream) {
 		return false, nil
 	}
 	return a.filter.selects(rec)
-}
-
-// leftOut names the streams that nobody sees in the log: those in which the
-// groups on the log keep their progress.
-func leftOut(stream string) bool {
-	if !strings.HasPrefix(stream, "$") {
-		return false
-	}
-	return stream == "$epoch-information" || strings.HasPrefix(stream, "$persistentsubscription-$all::") &&
-		(strings.HasSuffix(stream, "-checkpoint") || strings.HasSuffix(stream, "-parked"))
 }
 
 // beyond reports whether a position is none of a log that ends at head: one

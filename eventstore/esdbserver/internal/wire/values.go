@@ -25,6 +25,16 @@ const (
 // All names the log where a stream's name is expected.
 const All = "$all"
 
+// LeftOut reports whether nobody sees a stream in the log: those in which groups
+// on the log keep their progress are, since seeing them would be progress again.
+func LeftOut(stream string) bool {
+	if !strings.HasPrefix(stream, "$") {
+		return false
+	}
+	return stream == "$epoch-information" || strings.HasPrefix(stream, "$persistentsubscription-$all::") &&
+		(strings.HasSuffix(stream, "-checkpoint") || strings.HasSuffix(stream, "-parked"))
+}
+
 // UUID is an id in the form that was asked for: as text, or as two numbers.
 func UUID(id uuid.UUID, text bool) *shared.UUID {
 	if text {
