@@ -91,7 +91,7 @@ var problemStatus = map[string]statusTitle{
 	"header-too-large":        {431, "The header is too large"},
 	"internal":                {500, "Internal error"},
 	"busy":                    {503, "Others change this order right now; nothing was written"},
-	"event-store-unavailable": {503, "The event store does not answer; nothing was written"},
+	"event-store-unavailable": {503, "The event store does not answer"},
 	"outcome-unknown":         {503, "It is not known whether this was done; repeat with this key"},
 	"overloaded":              {503, "Too much work is waiting; nothing was done"},
 	"read-only":               {503, "The event store does not accept writes"},
@@ -187,7 +187,7 @@ func problemOf(err error) *Problem {
 	case errors.Is(err, eventstore.ErrOverloaded):
 		return problem("overloaded", "repeat the command later").retry(2).because(err)
 	case errors.Is(err, eventstore.ErrUnavailable):
-		return problem("event-store-unavailable", "the event store does not answer; repeat the request later").retry(2).because(err)
+		return problem("event-store-unavailable", "this request changed nothing; repeat it later, a command with the Idempotency-Key of this answer: an earlier one may have been done").retry(2).because(err)
 	case errors.Is(err, eventstore.ErrReadOnly):
 		return problem("read-only", "an operator has to act first").retry(60).because(err)
 	case errors.Is(err, eventstore.ErrTooLarge):
