@@ -18,6 +18,9 @@ type streamMetadata struct {
 	document []byte
 }
 
+// size is about how many bytes it holds: the document, and what was read of it.
+func (m streamMetadata) size() int { return 2 * len(m.document) }
+
 // parseMetadata reads a metadata event. What is not JSON, or has a wrong type
 // in a known key, counts as empty as a whole.
 func parseMetadata(rec eventstore.Record) streamMetadata {

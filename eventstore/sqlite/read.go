@@ -137,7 +137,7 @@ func (sc *streamScan) fill(c *session) error {
 		if sc.visible(rec) {
 			sc.page = append(sc.page, rec)
 			sc.given++
-			size += len(rec.Data) + len(rec.Metadata)
+			size += len(rec.Data) + len(rec.Metadata) + len(rec.Type)
 		}
 	}
 	return nil
@@ -194,6 +194,7 @@ type logScan struct {
 	limit       int // 0: none
 	truncations []truncation
 	names       map[int64]streamName
+	nameBytes   int
 	given       int
 	examined    int // rows of the last page
 	// lastExamined is the position of the last of them.
@@ -206,8 +207,11 @@ type streamName struct {
 	matches bool
 }
 
-// maxNames bounds the stream names that one scan remembers.
-const maxNames = 1 << 16
+// maxNames and maxNameBytes bound the stream names that one scan remembers.
+const (
+	maxNames     = 1 << 16
+	maxNameBytes = 8 << 20
+)
 
 func (s *Store) openLog(dir eventstore.Direction, filter eventstore.Filter) *logScan {
 	return &logScan{
@@ -288,7 +292,7 @@ func (sc *logScan) step(c *session, stmt *sqlite3.Stmt) (int, error) {
 	}
 	sc.lastExamined = want
 	sc.advance(want)
-	return len(r.data) + len(r.metadata), nil
+	return len(r.data) + len(r.metadata) + len(r.typ) + len(stream.name), nil
 }
 
 func (sc *logScan) advance(from uint64) {
@@ -312,9 +316,11 @@ func (sc *logScan) stream(c *session, id int64) (streamName, error) {
 	if err != nil {
 		return streamName{}, err
 	}
-	if len(sc.names) >= maxNames {
+	if len(sc.names) >= maxNames || sc.nameBytes > maxNameBytes {
 		clear(sc.names)
+		sc.nameBytes = 0
 	}
+	sc.nameBytes += len(name)
 	s := streamName{name: name, matches: sc.filter.Matches(name)}
 	sc.names[id] = s
 	return s, nil

@@ -108,8 +108,10 @@ type arena struct {
 
 const (
 	arenaBlock = 64 << 10
-	// maxTypeNames bounds the interned names of event types.
+	// maxTypeNames bounds the interned names of event types, and maxTypeName
+	// their length in bytes.
 	maxTypeNames = 1024
+	maxTypeName  = 256
 )
 
 func (a *arena) copy(b []byte) []byte {
@@ -128,6 +130,9 @@ func (a *arena) copy(b []byte) []byte {
 }
 
 func (a *arena) typeName(b []byte) string {
+	if len(b) > maxTypeName {
+		return string(b)
+	}
 	if s, ok := a.types[string(b)]; ok {
 		return s
 	}

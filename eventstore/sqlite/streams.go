@@ -5,8 +5,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// maxStates bounds the stream states that the writer keeps between groups.
-const maxStates = 1 << 16
+// maxStates bounds the stream states that the writer keeps between groups, and
+// maxStateBytes their names and metadata.
+const (
+	maxStates     = 1 << 16
+	maxStateBytes = 16 << 20
+)
 
 // streamState is where a stream stands, as the writer sees it inside its
 // transaction.
@@ -37,6 +41,7 @@ func (w *writer) state(name string) (*streamState, error) {
 	}
 	st := &streamState{name: name, id: row.id, last: row.last, tombstoneAt: row.tombstone, meta: meta}
 	w.states[name] = st
+	w.stateBytes += len(name) + meta.size()
 	return st, nil
 }
 
@@ -47,6 +52,7 @@ func (w *writer) metadataWritten(st *streamState, e eventstore.Event) error {
 		return err
 	}
 	subject.meta = parseMetadata(eventstore.Record{Event: e, Revision: st.last})
+	w.stateBytes += subject.meta.size()
 	return nil
 }
 
@@ -60,6 +66,10 @@ func (w *writer) markDirty(st *streamState) {
 // forgetStates keeps memory bounded; it runs between groups, when no state
 // holds anything that the tables do not.
 func (w *writer) forgetStates() {
+	if w.stateBytes > maxStateBytes {
+		clear(w.states)
+		w.stateBytes = 0
+	}
 	if len(w.states) <= maxStates {
 		return
 	}

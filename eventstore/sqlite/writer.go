@@ -101,6 +101,7 @@ type writer struct {
 	rollback     *sqlite3.Stmt
 
 	states     map[string]*streamState
+	stateBytes int // what states hold, or more: nothing is taken off one by one
 	dirty      []*streamState
 	recent     recentIDs
 	next       uint64 // position of the next event

@@ -124,6 +124,6 @@ func (f *Filter) matches(name string) (bool, error) {
 	if len(f.verdicts) >= maxVerdicts {
 		clear(f.verdicts)
 	}
-	f.verdicts[name] = verdict
+	f.verdicts[strings.Clone(name)] = verdict // name may be a part of something long
 	return verdict, nil
 }

@@ -33,9 +33,11 @@ type body struct {
 }
 
 func (b *body) size() int {
-	size := messageOverhead + len(b.original.Data) + len(b.original.Metadata)
-	if b.target != nil {
-		size += len(b.target.Data) + len(b.target.Metadata)
+	size := messageOverhead
+	for _, r := range []*eventstore.Record{b.original, b.target} {
+		if r != nil {
+			size += len(r.Data) + len(r.Metadata) + len(r.Type) + len(r.Stream)
+		}
 	}
 	return size
 }

@@ -78,7 +78,8 @@ type entry struct {
 
 // size is asked with run.mu held.
 func (e *entry) size() int {
-	return len(e.record.Data) + len(e.record.Metadata) + e.formBytes + 512
+	r := &e.record
+	return len(r.Data) + len(r.Metadata) + len(r.Type) + len(r.Stream) + e.formBytes + 512
 }
 
 func (t *tail) join(ctx context.Context) (*run, error) {
