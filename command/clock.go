@@ -56,3 +56,13 @@ func (c *clock) advance(floor time.Time) time.Time {
 	c.latest = at
 	return at
 }
+
+// afterTold is at, raised to the latest time that advance gave.
+func (c *clock) afterTold(at time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at.Before(c.latest) {
+		return c.latest
+	}
+	return at
+}

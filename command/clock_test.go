@@ -118,3 +118,20 @@ func TestAnOpenBusinessTimeIsThatOfTheDecision(t *testing.T) {
 		t.Errorf("the note is of %v, the order was recorded at %v", at, before)
 	}
 }
+
+// TestNothingIsRecordedBeforeANowThatWasTold: who was told how it was before now
+// is told the same again, though the machine's clock is put back in between.
+func TestNothingIsRecordedBeforeANowThatWasTold(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, w *world) {
+		now := time.Date(2024, 1, 1, 12, 0, 0, 0, time.UTC)
+		o := w.orders(func(o *Options) { o.Clock = func() time.Time { return now } })
+		must(t, o, "1", place(), key("a"))
+		now = now.Add(time.Hour)
+		told := o.Clock()
+		now = now.Add(-time.Minute)
+		r := must(t, o, "1", order.AddNote{Text: "call first"}, key("b"))
+		if at := r.Events[0].Meta.RecordedAt; at.Before(told) {
+			t.Errorf("recorded at %v; it was %v before", at, told)
+		}
+	})
+}

@@ -291,6 +291,9 @@ func (l *loop[S, C, E]) facts(stream string, c *pending[S, E], a aggregate[S]) (
 		return out, &PreconditionError{Current: eventstore.Expected(a.revision)}
 	}
 	recordedAt := l.clock.after(a.recordedAt)
+	if _, ok := l.store.(eventstore.Sequencer); !ok {
+		recordedAt = l.clock.afterTold(recordedAt) // nobody dates it later
+	}
 	events, err := c.decide(a.state, recordedAt)
 	if err != nil {
 		return out, err
