@@ -43,6 +43,8 @@ type Service struct {
 	projections.UnimplementedProjectionsServer
 	Options
 
+	closing chan struct{} // closed by Close
+
 	mu     sync.Mutex // over everything below; held while a change is written
 	known  map[string]*projection
 	closed bool
@@ -86,7 +88,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	if o.limits == (limits{}) {
 		o.limits = usualLimits
 	}
-	s := &Service{Options: o, known: map[string]*projection{}}
+	s := &Service{Options: o, closing: make(chan struct{}), known: map[string]*projection{}}
 	for i := range kinds {
 		k := &kinds[i]
 		s.known[k.name] = &projection{kind: k, definition: definition{Name: k.name, Mode: continuous, Emit: true, Epoch: noEpoch}}
@@ -116,6 +118,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 func (s *Service) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.closed {
+		close(s.closing)
+	}
 	s.closed = true
 	for _, p := range s.known {
 		s.stop(p, true)

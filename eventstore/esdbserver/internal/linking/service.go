@@ -244,8 +244,12 @@ func (s *Service) nothing(ctx context.Context, name string) (*structpb.Value, er
 		return nil, notFound(name)
 	case silent:
 		// EventStoreDB never answers for a projection without a query.
-		<-ctx.Done()
-		return nil, status.FromContextError(ctx.Err()).Err()
+		select {
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		case <-s.closing:
+			return nil, wire.Unavailable("Server Is Not Ready")
+		}
 	}
 	return structpb.NewStructValue(&structpb.Struct{}), nil
 }
