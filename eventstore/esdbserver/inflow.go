@@ -1,6 +1,7 @@
 package esdbserver
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
 )
 
 // inflow bounds what messages hold that are not complete. gRPC keeps every
@@ -50,19 +52,45 @@ func (f *inflow) Clone() credentials.TransportCredentials {
 	return newInflow(f.TransportCredentials.Clone())
 }
 
-// relieve closes the connection that holds most.
+// relieve closes the connection that holds most. The lock is not held for that:
+// TLS says farewell, for which the client may leave no room.
 func (f *inflow) relieve() {
+	if most := f.heaviest(); most != nil {
+		most.Conn.Close()
+	}
+}
+
+// heaviest takes the connection that holds most out of the sum; nil when that is
+// not needed any more.
+func (f *inflow) heaviest() (most *inflowConn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var most *inflowConn
+	if f.unfinished.Load() <= maxUnfinished {
+		return nil
+	}
 	for c := range f.conns {
 		if most == nil || c.holds.Load() > most.holds.Load() {
 			most = c
 		}
 	}
-	if most != nil && f.unfinished.Load() > maxUnfinished {
+	if most != nil {
 		f.forget(most)
-		most.Conn.Close()
+	}
+	return most
+}
+
+// hangUp closes the connection of the call of ctx.
+func (f *inflow) hangUp(ctx context.Context) {
+	client, ok := peer.FromContext(ctx)
+	if !ok {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		if c.RemoteAddr().String() == client.Addr.String() {
+			go c.Close() // which takes the lock
+		}
 	}
 }
 

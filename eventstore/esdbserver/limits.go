@@ -59,11 +59,14 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream),
 	}
-	security := insecure.NewCredentials()
-	if s.options.TLS != nil {
-		security = credentials.NewTLS(s.options.TLS)
+	return append(options, grpc.Creds(s.inflow))
+}
+
+func (o Options) transport() credentials.TransportCredentials {
+	if o.TLS != nil {
+		return credentials.NewTLS(o.TLS)
 	}
-	return append(options, grpc.Creds(newInflow(security)))
+	return insecure.NewCredentials()
 }
 
 // connections counts those that are open. When there are too many, the oldest one

@@ -86,6 +86,7 @@ type Server struct {
 	projections *linking.Service
 
 	connections connections
+	inflow      *inflow
 	held        held
 	closing     chan struct{}
 	close       sync.Once
@@ -114,6 +115,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		connections: connections{most: maxConnections}, closing: make(chan struct{}),
 		maxReceiving: maxReceiving,
 	}
+	s.inflow = newInflow(o.transport())
 	if o.TLS != nil {
 		if err := access.KeepUsers(ctx, o.Store, accounts); err != nil {
 			return nil, err
@@ -140,7 +142,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 
 func (s *Server) startServices(ctx context.Context) error {
 	o := s.options
-	s.reader = reading.New(reading.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger})
+	s.reader = reading.New(reading.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger, HangUp: s.inflow.hangUp})
 	var err, err2 error
 	s.groups, err = groups.New(ctx, groups.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger})
 	s.projections, err2 = linking.New(ctx, linking.Options{Store: o.Store, Guard: s.guard, Logger: o.Logger, Running: o.Projections})

@@ -29,6 +29,16 @@ func (a *answer) stillAllowed(written, lists string) error {
 	return a.allowed()
 }
 
+// cursor follows the log, and waits for its turn where it reads the store.
+func (a *answer) cursor(from eventstore.Position, filter eventstore.Filter) (*cursor, error) {
+	c, err := a.tail.follow(a.ctx, from, filter)
+	if err == nil {
+		c.take = func() error { return a.pages.take(a) }
+		c.give = func() { a.pages.give(a) }
+	}
+	return c, err
+}
+
 // followLog is a subscription to the log.
 func (a *answer) followLog() error {
 	head, err := a.Store.Head(a.ctx)
@@ -47,7 +57,7 @@ func (a *answer) followLog() error {
 	case beyond(from, head):
 		return wire.BadRequest("Trying to read from an invalid position.")
 	}
-	c, err := a.tail.follow(a.ctx, from, eventstore.Filter{})
+	c, err := a.cursor(from, eventstore.Filter{})
 	if err != nil {
 		return a.failed(err)
 	}
@@ -125,7 +135,7 @@ func (a *answer) followStream() error {
 		return a.failed(err)
 	}
 	lists := accessOf(a.stream)
-	c, err := a.tail.follow(a.ctx, from, eventstore.Filter{Prefixes: []string{a.stream, lists, settings}})
+	c, err := a.cursor(from, eventstore.Filter{Prefixes: []string{a.stream, lists, settings}})
 	if err != nil {
 		return a.failed(err)
 	}
@@ -194,6 +204,10 @@ const accessEvery = 512
 // readFrom delivers what the stream has from a revision on, and answers the
 // one that comes next.
 func (a *answer) readFrom(next eventstore.Revision) (eventstore.Revision, error) {
+	if err := a.pages.take(a); err != nil {
+		return next, err
+	}
+	defer a.pages.give(a)
 	given := 0
 	for rec, err := range a.Store.ReadStream(a.ctx, a.stream, next, eventstore.Forwards, 0) {
 		switch {

@@ -16,6 +16,10 @@ func (a *answer) readStream() error {
 	case atEnd:
 		from = eventstore.EndRevision
 	}
+	if err := a.pages.take(a); err != nil {
+		return err
+	}
+	defer a.pages.give(a)
 	for rec, err := range a.Store.ReadStream(a.ctx, a.stream, from, a.dir, limited(a.count)) {
 		if errors.Is(err, eventstore.ErrStreamNotFound) {
 			return a.streamNotFound()
@@ -54,6 +58,10 @@ func (a *answer) readLog() error {
 	case beyond(from, head):
 		return wire.Unhandled("Unexpected ReadAllResult: InvalidPosition")
 	}
+	if err := a.pages.take(a); err != nil {
+		return err
+	}
+	defer a.pages.give(a)
 	for left := a.count; left > 0; {
 		// Where nothing is filtered the store need not read more than is wanted;
 		// what is left out is asked for again behind it.

@@ -13,6 +13,7 @@
 // read.go      reads
 // follow.go    subscriptions
 // tail.go      the newest part of the log, shared by all subscriptions
+// pages.go     how many read the store at once
 // deliver.go   what is sent
 // frame.go     events as they go over the wire
 package reading
@@ -20,6 +21,7 @@ package reading
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 
@@ -28,21 +30,26 @@ import (
 	"github.com/docket-orders/docket/eventstore/esdbserver/internal/wire"
 )
 
-// Options of a Reader. Store and Guard are required.
+// Options of a Reader. Store, Guard and HangUp are required.
 type Options struct {
 	Store  eventstore.Store
 	Guard  *access.Guard
 	Logger *slog.Logger
+	// HangUp closes the connection of the call whose context it is given.
+	HangUp func(context.Context)
 }
 
 // Reader answers reads. All methods may be called from many goroutines.
 type Reader struct {
 	Options
-	tail *tail
+	tail  *tail
+	pages *pages
 }
 
 // New makes a reader; Close ends its subscriptions.
-func New(o Options) *Reader { return &Reader{Options: o, tail: newTail(o.Store)} }
+func New(o Options) *Reader {
+	return &Reader{Options: o, tail: newTail(o.Store), pages: newPages(o.HangUp)}
+}
 
 // Close ends all subscriptions with UNAVAILABLE. It does not wait for those
 // whose clients do not read: they end with their connections.
@@ -57,7 +64,8 @@ func (r *Reader) Read(req *streams.ReadReq, out streams.Streams_ReadServer) erro
 	ctx, cancel := context.WithCancel(out.Context())
 	defer cancel()
 	defer context.AfterFunc(r.tail.ctx, cancel)()
-	a := &answer{Reader: r, request: q, ctx: ctx, out: out}
+	a := &answer{Reader: r, request: q, ctx: ctx}
+	a.out = sender{out, &a.sending}
 	a.encoder.textIDs = q.textIDs
 	if err := a.allowed(); err != nil {
 		return err
@@ -78,7 +86,8 @@ type answer struct {
 	*Reader
 	request
 	ctx     context.Context // of the call; ends with the reader as well
-	out     streams.Streams_ReadServer
+	out     sender
+	sending atomic.Int64 // see sender
 	encoder encoder
 }
 

@@ -265,6 +265,9 @@ type cursor struct {
 	own    entry                   // the record from there
 	batch  []*entry                // from the ring, not taken yet
 	buffer [batchRecords]*entry
+	// take and give stand around reading the store.
+	take func() error
+	give func()
 }
 
 // follow makes a cursor behind from; who made it closes it.
@@ -273,7 +276,7 @@ func (t *tail) follow(ctx context.Context, from eventstore.Position, filter even
 	if err != nil {
 		return nil, fmt.Errorf("follow the log: %w", err)
 	}
-	c := &cursor{tail: t, run: r, filter: filter, at: from}
+	c := &cursor{tail: t, run: r, filter: filter, at: from, take: func() error { return nil }, give: func() {}}
 	c.target, err = t.store.Head(ctx)
 	if err != nil {
 		t.leave(r)
@@ -285,9 +288,16 @@ func (t *tail) follow(ctx context.Context, from eventstore.Position, filter even
 func (c *cursor) close() error {
 	c.tail.leave(c.run)
 	if c.store != nil {
-		return c.store.Close()
+		return c.leaveStore()
 	}
 	return nil
+}
+
+func (c *cursor) leaveStore() error {
+	err := c.store.Close()
+	c.store, c.own.record = nil, eventstore.Record{}
+	c.give()
+	return err
 }
 
 // next is the next record of the log, or nil when the follower has everything
@@ -319,9 +329,7 @@ func (c *cursor) next(ctx context.Context) (*entry, error) {
 // fromStore reads on until the ring covers the rest.
 func (c *cursor) fromStore(ctx context.Context) (*entry, error) {
 	if !c.at.Before(c.target) && c.run.covers(c.at) {
-		err := c.store.Close()
-		c.store, c.own.record = nil, eventstore.Record{}
-		return nil, err
+		return nil, c.leaveStore()
 	}
 	n, err := c.store.Next(ctx)
 	if err != nil {
@@ -362,6 +370,11 @@ func (c *cursor) fallBack(ctx context.Context) (err error) {
 		return err
 	}
 	c.live = false
-	c.store, err = c.tail.store.Subscribe(ctx, c.at, c.filter)
+	if err := c.take(); err != nil {
+		return err
+	}
+	if c.store, err = c.tail.store.Subscribe(ctx, c.at, c.filter); err != nil {
+		c.give()
+	}
 	return err
 }
