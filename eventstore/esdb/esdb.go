@@ -5,11 +5,12 @@
 // new leader or a server that was started again is bridged: appends whose
 // outcome is unknown are made again with the same ids, reads and subscriptions
 // go on behind the last record. It refuses nothing that the port allows, never
-// sets Appended.Repeated, and keeps no state but what is in the server. cmd
-// opens it; whoever has the port calls it.
+// sets Appended.Repeated, and keeps no state but what is in the server; but a
+// server that comes back with another log gets nothing. cmd opens it; whoever
+// has the port calls it.
 //
-// The client's traps are kept in link.go (connections) and errors.go (what an
-// error means).
+// The client's traps are kept in link.go (connections), errors.go (what an error
+// means) and otherlog.go (who answers).
 package esdb
 
 import (
@@ -63,6 +64,7 @@ type Store struct {
 	leaders []*link
 	next    atomic.Uint32 // round robin over leaders
 	readers *link
+	log     knownLog
 	// followers: readers may be at another node than leaders.
 	followers bool
 	root      context.Context // ends with Close
@@ -108,9 +110,9 @@ func Open(ctx context.Context, connectionString string, o Options) (_ *Store, er
 	s := &Store{logger: o.Logger, spans: spans{o.Tracer.Tracer("github.com/docket-orders/docket/eventstore/esdb")}, deadline: conn.deadline}
 	s.root, s.cancel = context.WithCancel(context.Background())
 	for i := range o.Connections {
-		s.leaders = append(s.leaders, newLink(s.root, fmt.Sprintf("leader %d", i+1), conn, esdb.NodePreferenceLeader, o.Logger))
+		s.leaders = append(s.leaders, newLink(s.root, fmt.Sprintf("leader %d", i+1), conn, esdb.NodePreferenceLeader, &s.log, o.Logger))
 	}
-	s.readers = newLink(s.root, "readers", conn, conn.readers, o.Logger)
+	s.readers = newLink(s.root, "readers", conn, conn.readers, &s.log, o.Logger)
 	s.followers = conn.cluster && conn.readers != esdb.NodePreferenceLeader
 	s.health = newHealth(s)
 	defer func() {

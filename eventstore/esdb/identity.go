@@ -23,6 +23,9 @@ const (
 func (s *Store) Log(ctx context.Context) (eventstore.LogIdentity, error) {
 	for {
 		log, err := s.readIdentity(ctx)
+		if err == nil {
+			s.log.learn(log.ID)
+		}
 		if !errors.Is(err, eventstore.ErrStreamNotFound) {
 			return log, err
 		}

@@ -44,6 +44,7 @@ type link struct {
 	config   esdb.Configuration
 	interval time.Duration // between two attempts to connect, at first
 	logger   *slog.Logger
+	log      *knownLog
 	root     context.Context // ends when the store is closed
 	work     sync.WaitGroup  // the goroutine that connects
 
@@ -63,7 +64,8 @@ type link struct {
 type client struct {
 	link *link
 	*esdb.Client
-	users int // under link.mu
+	users int  // under link.mu
+	gone  bool // likewise: it was retired, perhaps before it was the current one
 	// door is held by whoever is about to ask the client for its connection;
 	// shut, under it, says that nobody may any more.
 	door chan struct{}
@@ -73,8 +75,8 @@ type client struct {
 // errRetired: the client is not to be called any more; nothing was sent.
 var errRetired = errors.New("connection is being replaced")
 
-func newLink(root context.Context, name string, conn connection, preference esdb.NodePreference, logger *slog.Logger) *link {
-	l := &link{name: name, config: conn.config, interval: conn.interval, logger: logger, root: root, changed: make(chan struct{})}
+func newLink(root context.Context, name string, conn connection, preference esdb.NodePreference, log *knownLog, logger *slog.Logger) *link {
+	l := &link{name: name, config: conn.config, interval: conn.interval, log: log, logger: logger, root: root, changed: make(chan struct{})}
 	l.config.NodePreference = preference
 	return l
 }
@@ -149,6 +151,7 @@ func (l *link) release(c *client) {
 func (l *link) replace(c *client) {
 	l.mu.Lock()
 	was := l.current == c
+	c.gone = true
 	if was {
 		l.current = nil
 		l.connect()
@@ -208,6 +211,10 @@ func (l *link) settled(c *client, err error) bool {
 	defer l.mu.Unlock()
 	defer l.tell()
 	closed := l.root.Err() != nil
+	if err == nil && c.gone {
+		c.Close()
+		err = errRetired
+	}
 	switch {
 	case err != nil:
 		l.failures++
@@ -244,6 +251,10 @@ func (l *link) dial() (*client, error) {
 	if !connected {
 		return nil, err
 	}
+	if err := c.identify(l.root, l.log); err != nil {
+		c.Close()
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -268,7 +279,7 @@ func (l *link) refresh(every time.Duration) {
 func (l *link) swap(c *client) {
 	l.mu.Lock()
 	old := l.current
-	if old == nil || l.root.Err() != nil {
+	if old == nil || l.root.Err() != nil || c.gone {
 		old = c // it is not needed: a connection is being made, or none any more
 	} else {
 		l.current, l.began = c, time.Now()

@@ -1,0 +1,86 @@
+package esdb
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/esdbserver"
+	"github.com/docket-orders/docket/eventstore/esdbserver/esdbservertest"
+)
+
+// TestAnotherLogBehindTheAddress: a server that comes back with another log gets
+// nothing of what was meant for the one before, also when it comes back so fast
+// that nobody has asked meanwhile; with the right log everything goes on.
+func TestAnotherLogBehindTheAddress(t *testing.T) {
+	noLeaks(t)
+	right, other, empty := embedded(t, t.TempDir()), embedded(t, t.TempDir()), embedded(t, t.TempDir())
+	server := esdbservertest.Run(t, esdbserver.Options{Store: other})
+	open(t, esdbservertest.Insecure(server.Address)).Close() // gives it an identity
+	server.Stop()
+	server.Options.Store = right
+	server.Start()
+	s := open(t, esdbservertest.Insecure(server.Address)+"&discoveryInterval=10&gossipTimeout=1")
+	if _, err := s.Append(t.Context(), "order-1", eventstore.NoStream, []eventstore.Event{event()}); err != nil {
+		t.Fatal(err)
+	}
+	sub, err := s.Subscribe(t.Context(), eventstore.Start, eventstore.Filter{Prefixes: []string{"order-"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	await := func(kind eventstore.NoticeKind, stream string) {
+		t.Helper()
+		for {
+			n, err := sub.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n.Kind == eventstore.Delivered && n.Record.Stream != stream {
+				t.Fatalf("the subscription delivers %s", n.Record.Stream)
+			}
+			if n.Kind == kind {
+				return
+			}
+		}
+	}
+	await(eventstore.Delivered, "order-1")
+	for _, wrong := range []eventstore.Store{other, empty} {
+		server.Stop()
+		server.Options.Store = wrong
+		if _, err := wrong.Append(t.Context(), "order-foreign", eventstore.Any, []eventstore.Event{event()}); err != nil {
+			t.Fatal(err)
+		}
+		server.Start()
+		if _, err := s.Append(t.Context(), "order-2", eventstore.NoStream, []eventstore.Event{event()}); !errors.Is(err, eventstore.ErrUnavailable) {
+			t.Errorf("an append to another log: %v", err)
+		} else if !errors.Is(err, errOtherLog) || !strings.Contains(err.Error(), "stop docket") {
+			t.Errorf("what is said of another log: %v", err)
+		}
+		for rec, err := range s.ReadStream(t.Context(), "order-foreign", 0, eventstore.Forwards, 0) {
+			if !errors.Is(err, eventstore.ErrUnavailable) {
+				t.Errorf("a read from another log: %v %v", rec, err)
+			}
+		}
+		for rec, err := range wrong.ReadStream(t.Context(), "order-2", 0, eventstore.Forwards, 0) {
+			if !errors.Is(err, eventstore.ErrStreamNotFound) {
+				t.Errorf("another log got %v %v", rec, err)
+			}
+		}
+		until(t, func() error {
+			if s.Unreachable() == nil {
+				return errors.New("nothing is said of it")
+			}
+			return nil
+		})
+	}
+	server.Stop()
+	server.Options.Store = right
+	server.Start()
+	until(t, func() error {
+		_, err := s.Append(t.Context(), "order-1", 0, []eventstore.Event{event()})
+		return err
+	})
+	await(eventstore.Delivered, "order-1")
+}
