@@ -85,9 +85,22 @@ type faultNetwork struct {
 	stuck   int      // proxies that did not answer any more
 }
 
-func newFaultNetwork(upstream string, resets bool) (*faultNetwork, error) {
-	n := &faultNetwork{upstream: upstream, resets: resets, address: "127.0.0.1:0"}
+func newFaultNetwork(host, upstream string, resets bool) (*faultNetwork, error) {
+	n := &faultNetwork{upstream: upstream, resets: resets, address: net.JoinHostPort(host, "0")}
 	return n, n.start()
+}
+
+// hostOf is a loopback address for a schedule alone: while a server or a proxy
+// stands still, its port must not go to another schedule. Where there is only one
+// such address all share it.
+func hostOf(seed uint64) string {
+	host := net.IPv4(127, byte(1+seed/(254*256)%250), byte(seed/254%256), byte(1+seed%254)).String()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return "127.0.0.1"
+	}
+	l.Close()
+	return host
 }
 
 // start makes a proxy on the address.
@@ -103,7 +116,7 @@ func (n *faultNetwork) start() error {
 		}
 	}
 	err := n.proxy.Start()
-	for try := 0; err != nil && try < 200 && n.address != "127.0.0.1:0"; try++ {
+	for try := 0; err != nil && try < 200 && !strings.HasSuffix(n.address, ":0"); try++ {
 		<-time.After(5 * time.Millisecond) // somebody borrowed the port for a connection
 		err = n.proxy.Start()
 	}

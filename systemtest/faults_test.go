@@ -70,7 +70,7 @@ func TestFaultsBetweenAdapterAndServer(t *testing.T) {
 // the client's keep-alive, which gRPC lets be no shorter than 10 s and 10 s.
 func TestStallsThatNobodyEnds(t *testing.T) {
 	t.Parallel()
-	w, err := newFaultWorld(t, filepath.Join(memory(t), "0"), rand.New(rand.NewPCG(1, 1)), faultPlan{streams: 2}, planted{})
+	w, err := newFaultWorld(t, filepath.Join(memory(t), "0"), "127.0.0.1", rand.New(rand.NewPCG(1, 1)), faultPlan{streams: 2}, planted{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestStallsThatNobodyEnds(t *testing.T) {
 // runFaults runs one schedule and checks it.
 func runFaults(t *testing.T, dir string, seed uint64, bug planted) (*faultWorld, []string, error) {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	w, err := newFaultWorld(t, dir, rng, newFaultPlan(rng), bug)
+	w, err := newFaultWorld(t, dir, hostOf(seed), rng, newFaultPlan(rng), bug)
 	if err != nil {
 		return nil, nil, err
 	}

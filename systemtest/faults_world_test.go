@@ -22,6 +22,7 @@ import (
 // docket's adapter on the other side, with some who use it.
 type faultWorld struct {
 	t    *testing.T
+	host string     // where its servers listen
 	rng  *rand.Rand // of the goroutine that made the world
 	plan faultPlan
 
@@ -63,9 +64,9 @@ const faultPatience = 400 * time.Millisecond
 // matching is the filter of some subscriptions.
 var matching = eventstore.Filter{Prefixes: []string{"order-"}}
 
-func newFaultWorld(t *testing.T, dir string, rng *rand.Rand, p faultPlan, bug planted) (w *faultWorld, err error) {
+func newFaultWorld(t *testing.T, dir, host string, rng *rand.Rand, p faultPlan, bug planted) (w *faultWorld, err error) {
 	ctx := t.Context()
-	w = &faultWorld{t: t, rng: rng, plan: p, healed: make(chan struct{}), last: map[string]*atomic.Int64{}}
+	w = &faultWorld{t: t, host: host, rng: rng, plan: p, healed: make(chan struct{}), last: map[string]*atomic.Int64{}}
 	if w.store, err = sqlite.Open(ctx, dir, sqlite.Options{Logger: silent}); err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func newFaultWorld(t *testing.T, dir string, rng *rand.Rand, p faultPlan, bug pl
 	if bug.below != nil {
 		w.serves = bug.below(w.serves)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(w.host, "0"))
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ func newFaultWorld(t *testing.T, dir string, rng *rand.Rand, p faultPlan, bug pl
 	if err := w.serve(listener); err != nil {
 		return nil, err
 	}
-	if w.network, err = newFaultNetwork(w.address, p.resets); err != nil {
+	if w.network, err = newFaultNetwork(w.host, w.address, p.resets); err != nil {
 		return nil, err
 	}
 	w.adapter, err = esdb.Open(ctx, fmt.Sprintf("esdb://%s?tls=false&defaultDeadline=250&gossipTimeout=1&discoveryInterval=10", w.network.address),
