@@ -158,6 +158,14 @@ func (g *Guard) Check(ctx context.Context, op Operation, stream string) error {
 	return wire.AccessDenied()
 }
 
+// Resolves reports whether the caller of ctx is shown what is in a stream when a
+// link names it. As in EventStoreDB who may read the link may read what it names;
+// but anybody can write a link, so that streams of the system, which have the
+// hashes of passwords, are shown only to those who may read them.
+func (g *Guard) Resolves(ctx context.Context, stream string) bool {
+	return !strings.HasPrefix(stream, "$") || g.Check(ctx, Read, stream) == nil
+}
+
 // Written is told of a stream that was, or may have been, written to through
 // this server.
 func (g *Guard) Written(stream string) {

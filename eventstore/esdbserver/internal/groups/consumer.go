@@ -82,11 +82,11 @@ func (s *Service) Read(stream persistent.PersistentSubscriptions_ReadServer) err
 	defer r.leave(c)
 	go r.listen(stream, c)
 	_, text := o.GetUuidOption().GetContent().(*persistent.ReadReq_Options_UUIDOption_String_)
-	return r.talk(stream, c, text)
+	return r.talk(stream, c, text, s.Guard)
 }
 
 // talk sends what the consumer is given until its outbox is closed.
-func (r *runner) talk(stream persistent.PersistentSubscriptions_ReadServer, c *consumer, text bool) error {
+func (r *runner) talk(stream persistent.PersistentSubscriptions_ReadServer, c *consumer, text bool, guard *access.Guard) error {
 	confirmation := &persistent.ReadResp_SubscriptionConfirmation{SubscriptionId: r.def.key().String()}
 	if err := stream.Send(&persistent.ReadResp{Content: &persistent.ReadResp_SubscriptionConfirmation_{SubscriptionConfirmation: confirmation}}); err != nil {
 		return err
@@ -109,6 +109,10 @@ func (r *runner) talk(stream persistent.PersistentSubscriptions_ReadServer, c *c
 			continue
 		case err != nil:
 			return wire.OfStore(err, r.def.Stream)
+		}
+		// Who may read the log sees everything in it anyway.
+		if t := d.body.target; t != nil && r.def.Stream != wire.All && !guard.Resolves(ctx, t.Stream) {
+			d.body = &body{original: d.body.original}
 		}
 		if err := stream.Send(&persistent.ReadResp{Content: &persistent.ReadResp_Event{Event: d.wire(text)}}); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -464,5 +465,38 @@ func TestRights(t *testing.T) {
 		if code(err) != esdb.ErrorCodeAccessDenied {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A link that anybody can write shows a consumer no stream of the system.
+func TestLinksToSystemStreams(t *testing.T) {
+	r := serve(t)
+	secured, caFile := esdbservertest.Secure(t, esdbserver.Options{Store: r.store, Users: []esdbserver.User{{Login: "ann", Password: "secret"}}})
+	address := esdbservertest.Start(t, secured)
+	r.write("open", "e")
+	for _, target := range []string{"0@$user-admin", "0@open"} {
+		r.append("mine", eventstore.Event{ID: uuid.New(), Type: "$>", Data: []byte(target)})
+	}
+	r.Client = newClient(t, esdbservertest.SecureConnection(address, "admin:changeit", caFile))
+	for login, want := range map[string][]string{"ann:secret": {"", "open"}, "admin:changeit": {"$user-admin", "open"}} {
+		group, _, _ := strings.Cut(login, ":")
+		r.create("mine", group, esdb.Start{}, settings(func(s *esdb.PersistentSubscriptionSettings) { s.ResolveLinkTos = true }))
+		client := newClient(t, esdbservertest.SecureConnection(address, login, caFile))
+		sub, err := client.SubscribeToPersistentSubscription(t.Context(), "mine", group, esdb.SubscribeToPersistentSubscriptionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, stream := range want {
+			e := sub.Recv()
+			if e.EventAppeared == nil {
+				t.Fatal(e.SubscriptionDropped.Error)
+			}
+			got := ""
+			if event := e.EventAppeared.Event.Event; event != nil {
+				got = event.StreamID
+			}
+			equal(t, got, stream)
+		}
+		sub.Close()
 	}
 }

@@ -107,3 +107,24 @@ func TestRevokedAccessEndsSubscriptions(t *testing.T) {
 		c.expect(denied)
 	})
 }
+
+// TestLinksToSystemStreams: a link that anybody can write shows nobody a stream
+// of the system that he may not read, whoever else had it resolved before.
+func TestLinksToSystemStreams(t *testing.T) {
+	s := serveSecurely(t)
+	admin := &server{TB: t, store: s.store, address: s.address, dial: []grpc.DialOption{
+		s.dial[0], grpc.WithPerRPCCredentials(login("admin:changeit")),
+	}}
+	s.write("open", 1)
+	s.link("mine", "0@$user-admin")
+	s.link("mine", "0@open")
+	seen, hidden := []string{"mine/0 > $user-admin/0", "mine/1 > open/0"}, []string{"mine/0 > nothing", "mine/1 > open/0"}
+	equal(t, admin.read(readStream("mine", links)), seen)
+	equal(t, s.read(readStream("mine", links)), hidden)
+	theirs, ours := admin.subscribe(readStream("mine", subscription, links)), s.subscribe(readStream("mine", subscription, links))
+	theirs.expect(append(seen, "caught up")...)
+	ours.expect(append(hidden, "caught up")...)
+	s.link("mine", "0@$user-admin")
+	theirs.expect("mine/2 > $user-admin/0")
+	ours.expect("mine/2 > nothing")
+}

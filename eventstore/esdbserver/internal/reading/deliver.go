@@ -20,6 +20,9 @@ func (a *answer) deliver(rec *eventstore.Record) error {
 	if !a.resolveLinks || rec.Type != wire.TypeLink {
 		return a.out.SendMsg(a.encoder.frame(rec, false, nil))
 	}
+	if !a.mayResolve(rec) {
+		return a.out.SendMsg(a.encoder.frame(rec, true, nil))
+	}
 	f, err := a.resolved(rec)
 	if err != nil {
 		return err
@@ -45,6 +48,9 @@ func (a *answer) deliverEntry(e *entry) error {
 		}
 		return a.out.SendMsg(f)
 	}
+	if !a.mayResolve(&e.record) {
+		return a.deliver(&e.record)
+	}
 	f, err := a.sharedLink(e, form|formLinks)
 	if err != nil {
 		return err
@@ -52,7 +58,12 @@ func (a *answer) deliverEntry(e *entry) error {
 	return a.out.SendMsg(f)
 }
 
-// sharedLink resolves a link once for all.
+func (a *answer) mayResolve(rec *eventstore.Record) bool {
+	stream, _, isLink := wire.ParseLink(*rec)
+	return !isLink || a.Guard.Resolves(a.ctx, stream)
+}
+
+// sharedLink resolves a link once for all who may see what it names.
 func (a *answer) sharedLink(e *entry, form int) (*frame, error) {
 	e.links.Lock()
 	defer e.links.Unlock()
