@@ -270,3 +270,16 @@ func TestAppendOfAClientThatLeaves(t *testing.T) {
 		t.Errorf("%d events of 50 appends", n)
 	}
 }
+
+// Messages that are refused before their end are not counted for ever.
+func TestOversizedMessagesAreForgotten(t *testing.T) {
+	_, conn := served(t)
+	huge := proposed(uuid.New())
+	huge.Data = make([]byte, 17<<20)
+	for i := range 600 {
+		_, _, err := appendRaw(patiently(t), conn, optionsMessage(appendOptions("s", anyState)), proposedMessage(huge))
+		if status.Code(err) != codes.ResourceExhausted {
+			t.Fatal(i, err)
+		}
+	}
+}

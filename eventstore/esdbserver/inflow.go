@@ -125,6 +125,9 @@ type unfinished struct {
 	prefix []byte // up to five bytes: a flag and the length
 	left   int    // bytes that the message still lacks, once it has a prefix
 	held   int
+	// refused: it is too large, so that its call ends with its prefix and nothing
+	// of it is kept; its sender may never end it.
+	refused bool
 }
 
 const (
@@ -233,7 +236,7 @@ func (c *inflowConn) frameEnds() (change int) {
 	if c.end {
 		return -c.over(c.stream)
 	}
-	if u := c.calls[c.stream]; u != nil {
+	if u := c.calls[c.stream]; u != nil && !u.refused {
 		u.held, change = u.held+frameCost, frameCost
 	}
 	return change
@@ -269,9 +272,15 @@ func (c *inflowConn) data(in []byte) (change int) {
 			if len(u.prefix) == messagePrefix {
 				u.left = int(binary.BigEndian.Uint32(u.prefix[1:]))
 			}
+			if u.left > maxMessage {
+				u.refused, u.held, change = true, frameCost, change+frameCost-u.held
+			}
 		}
 		n := min(u.left, len(in))
-		u.left, u.held, change, in = u.left-n, u.held+n, change+n, in[n:]
+		u.left, in = u.left-n, in[n:]
+		if !u.refused {
+			u.held, change = u.held+n, change+n
+		}
 		if len(u.prefix) == messagePrefix && u.left == 0 {
 			change -= u.held
 			delete(c.calls, c.stream)

@@ -123,9 +123,11 @@ func TestWhoHoldsTooMuchIsCutOff(t *testing.T) {
 	sends := func(mib int) (net.Conn, *piecewise) {
 		var wire bytes.Buffer
 		wire.WriteString(begin)
-		wire.Write(clientFrame(frameData, 0, 1, append([]byte{0, 0xff, 0, 0, 0}, make([]byte, 1000)...)))
-		for range mib * 64 {
-			wire.Write(clientFrame(frameData, 0, 1, make([]byte, 16<<10)))
+		for call := range uint32(mib / 10) { // each sends 10 MiB of 15
+			wire.Write(clientFrame(frameData, 0, 2*call+1, append([]byte{0, 0, 0xf0, 0, 0}, make([]byte, 1000)...)))
+			for range 10 * 64 {
+				wire.Write(clientFrame(frameData, 0, 2*call+1, make([]byte, 16<<10)))
+			}
 		}
 		raw := &piecewise{from: &wire}
 		conn, _, err := f.ServerHandshake(raw)
