@@ -83,6 +83,10 @@ type Settings struct {
 // waits to be replayed: above it nothing more is asked for.
 const maxWaitingBytes = 4 << 20
 
+// MaxOutstanding bounds the messages that all consumers of a group have together,
+// and those that are being parked: more wait until some are finished.
+const MaxOutstanding = 100_000
+
 // ErrFull: the group has as many consumers as it may.
 var ErrFull = errors.New("the group has as many consumers as it may")
 

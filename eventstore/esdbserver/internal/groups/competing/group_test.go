@@ -159,6 +159,18 @@ func TestSlots(t *testing.T) {
 		nack(competing.ActionSkip, "2", "3").then("a<4")
 }
 
+// Consumers who take much and finish nothing cost the group no more than that.
+func TestOutstandingIsBounded(t *testing.T) {
+	const each = 2 * competing.MaxOutstanding / 3
+	s := given(t, competing.Settings{MaxRetries: 10, MessageTimeout: time.Hour, Buffer: 10 * competing.MaxOutstanding, MaxCheckpoint: 1 << 40})
+	s.joins("a", each).joins("b", each).arrive(1, 2*each)
+	if got := len(s.log); got != competing.MaxOutstanding {
+		t.Errorf("%d messages are with consumers, want %d", got, competing.MaxOutstanding)
+	}
+	s.log = nil
+	s.ack("1", "2", "3").then(fmt.Sprintf("a<%d b<%d a<%d", competing.MaxOutstanding+1, competing.MaxOutstanding+2, competing.MaxOutstanding+3))
+}
+
 func TestConsumerWhoComesLate(t *testing.T) {
 	given(t, long()).arrive(1, 2).then("").joins("a", 5).then("a<1 a<2")
 }

@@ -35,6 +35,7 @@ func (g *Group) push(now time.Time) {
 	for _, c := range g.consumers {
 		free += max(0, c.slots-len(c.flight))
 	}
+	free = min(free, MaxOutstanding-len(g.outstanding))
 	// Messages whose owner is full stay, and let others pass.
 	var stay []*Message
 	for free > 0 && len(g.again.messages) > 0 {
