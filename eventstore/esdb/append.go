@@ -140,6 +140,7 @@ func (s *Store) appendOnce(ctx context.Context, stream string, expected eventsto
 				Revision: eventstore.Revision(result.NextExpectedVersion),
 				Position: eventstore.Position{Commit: result.CommitPosition, Prepare: result.PreparePosition},
 			}
+			s.log.saw(out.Position)
 		}
 		return err
 	})

@@ -182,23 +182,38 @@ func TestAnotherLeader(t *testing.T) {
 	}
 	defer s.Close()
 	c.replicate(t)
-	before, err := c.follower.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	c.mu.Lock()
 	c.members = []*gossip.MemberInfo{
 		{State: gossip.MemberInfo_Follower, IsAlive: true, HttpEndPoint: c.members[0].HttpEndPoint},
 		{State: gossip.MemberInfo_Leader, IsAlive: true, HttpEndPoint: c.members[1].HttpEndPoint},
 	}
 	c.mu.Unlock()
-	eventually(t, "the new leader gets appends", func() bool {
-		if _, err := s.Append(t.Context(), "order-1", eventstore.Any, []eventstore.Event{event()}); err != nil {
-			t.Fatal(err)
-		}
-		head, err := c.follower.Head(t.Context())
-		return err == nil && before.Before(head)
+	// Somebody else writes to it.
+	theirs, err := c.follower.Append(t.Context(), "order-theirs", eventstore.NoStream, []eventstore.Event{event()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new leader is asked", func() bool {
+		head, err := s.Head(t.Context())
+		return err == nil && head == theirs.Position
 	})
+	for _, l := range s.leaders { // each has looked again
+		eventually(t, "the old leader is left", func() bool {
+			c, err := l.acquire(t.Context())
+			if err != nil {
+				return false
+			}
+			defer l.release(c)
+			at, r := c.last(t.Context())
+			return r.err == nil && at == theirs.Position
+		})
+	}
+	if _, err := s.Append(t.Context(), "order-1", eventstore.Any, []eventstore.Event{event()}); err != nil {
+		t.Fatal(err)
+	}
+	if head, err := c.follower.Head(t.Context()); err != nil || head == theirs.Position {
+		t.Errorf("the new leader did not get the append: %s, %v", head, err)
+	}
 }
 
 // hostile answers what no server should.

@@ -18,6 +18,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,6 +115,10 @@ func Open(ctx context.Context, connectionString string, o Options) (_ *Store, er
 	}
 	s.readers = newLink(s.root, "readers", conn, conn.readers, &s.log, o.Logger)
 	s.followers = conn.cluster && conn.readers != esdb.NodePreferenceLeader
+	all := append(slices.Clone(s.leaders), s.readers)
+	for _, l := range all {
+		l.leads, l.others = l != s.readers || !s.followers, all
+	}
 	s.health = newHealth(s)
 	defer func() {
 		if err != nil {
@@ -135,9 +140,16 @@ func Open(ctx context.Context, connectionString string, o Options) (_ *Store, er
 	return s, nil
 }
 
-// leader is the link for the next call that needs the leader.
+// leader is the link for the next call that needs the leader, one that has a
+// connection if there is one.
 func (s *Store) leader() *link {
-	return s.leaders[s.next.Add(1)%uint32(len(s.leaders))]
+	at, n := s.next.Add(1), uint32(len(s.leaders))
+	for i := range n {
+		if l := s.leaders[(at+i)%n]; l.ready() {
+			return l
+		}
+	}
+	return s.leaders[at%n]
 }
 
 // enter counts a call that Close waits for.

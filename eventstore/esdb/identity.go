@@ -24,7 +24,7 @@ func (s *Store) Log(ctx context.Context) (eventstore.LogIdentity, error) {
 	for {
 		log, err := s.readIdentity(ctx)
 		if err == nil {
-			s.log.learn(log.ID)
+			s.log.learn(log)
 		}
 		if !errors.Is(err, eventstore.ErrStreamNotFound) {
 			return log, err
@@ -43,19 +43,26 @@ func (s *Store) Log(ctx context.Context) (eventstore.LogIdentity, error) {
 
 func (s *Store) readIdentity(ctx context.Context) (log eventstore.LogIdentity, err error) {
 	for rec, err := range s.ReadStream(ctx, identityStream, 0, eventstore.Forwards, 0) {
-		switch {
-		case err != nil:
+		if err != nil {
 			return eventstore.LogIdentity{}, fmt.Errorf("identity of the log: %w", err)
-		case log.Epoch == 0 && rec.Type == typeBegun:
-			log = eventstore.LogIdentity{ID: rec.ID, Epoch: 1}
-		case rec.Type == typeEpochRaised:
-			log.Epoch++
 		}
+		log = nextIdentity(log, rec)
 	}
 	if log.ID == uuid.Nil {
 		return eventstore.LogIdentity{}, fmt.Errorf("identity of the log: stream %s does not begin with %s: it was truncated or written by somebody else", identityStream, typeBegun)
 	}
 	return log, nil
+}
+
+// nextIdentity is the identity after another event of its stream.
+func nextIdentity(log eventstore.LogIdentity, rec eventstore.Record) eventstore.LogIdentity {
+	switch {
+	case log.Epoch == 0 && rec.Type == typeBegun:
+		return eventstore.LogIdentity{ID: rec.ID, Epoch: 1}
+	case rec.Type == typeEpochRaised:
+		log.Epoch++
+	}
+	return log
 }
 
 // RaiseEpoch begins another epoch of the log. An operator calls it after the
@@ -70,6 +77,7 @@ func (s *Store) RaiseEpoch(ctx context.Context, reason string) (eventstore.LogId
 	if err != nil {
 		return eventstore.LogIdentity{}, err
 	}
+	s.log.forget()
 	e := eventstore.Event{ID: uuid.New(), Type: typeEpochRaised, JSON: true, Data: data}
 	if _, err := s.Append(ctx, identityStream, eventstore.Any, []eventstore.Event{e}); err != nil {
 		return eventstore.LogIdentity{}, fmt.Errorf("raise the epoch of the log: %w", err)

@@ -45,6 +45,9 @@ type link struct {
 	interval time.Duration // between two attempts to connect, at first
 	logger   *slog.Logger
 	log      *knownLog
+	leads    bool            // its node has all that the leader has
+	others   []*link         // of the store: they hear when this one has connected
+	news     chan struct{}   // one of them has
 	root     context.Context // ends when the store is closed
 	work     sync.WaitGroup  // the goroutine that connects
 
@@ -76,7 +79,7 @@ type client struct {
 var errRetired = errors.New("connection is being replaced")
 
 func newLink(root context.Context, name string, conn connection, preference esdb.NodePreference, log *knownLog, logger *slog.Logger) *link {
-	l := &link{name: name, config: conn.config, interval: conn.interval, log: log, logger: logger, root: root, changed: make(chan struct{})}
+	l := &link{name: name, config: conn.config, interval: conn.interval, log: log, logger: logger, root: root, news: make(chan struct{}, 1), changed: make(chan struct{})}
 	l.config.NodePreference = preference
 	return l
 }
@@ -200,9 +203,18 @@ func (l *link) rest() bool {
 	select {
 	case <-time.After(jittered(pause)):
 		return true
+	case <-l.news:
+		return true
 	case <-l.root.Done():
 		return false
 	}
+}
+
+// ready tells whether there is a connection.
+func (l *link) ready() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current != nil
 }
 
 // settled keeps what an attempt has brought, and tells whether it was the last.
@@ -223,6 +235,12 @@ func (l *link) settled(c *client, err error) bool {
 		c.Close()
 	default:
 		l.current, l.began, l.failures, l.failure = c, time.Now(), 0, nil
+		for _, other := range l.others {
+			select {
+			case other.news <- struct{}{}:
+			default: // it has not heard the last one yet
+			}
+		}
 	}
 	l.connecting = err != nil && !closed
 	return !l.connecting

@@ -10,6 +10,59 @@ import (
 	"github.com/docket-orders/docket/eventstore/esdbserver/esdbservertest"
 )
 
+// TestTheLogAsItWas: a server that comes back with an older copy of the log gets
+// nothing before an operator has raised the epoch and docket was started again; a
+// docket that runs while the epoch is raised says so, too.
+func TestTheLogAsItWas(t *testing.T) {
+	noLeaks(t)
+	whole, copied := embedded(t, t.TempDir()), embedded(t, t.TempDir())
+	server := esdbservertest.Run(t, esdbserver.Options{Store: whole})
+	const quickly = "&discoveryInterval=10&gossipTimeout=1"
+	s := open(t, esdbservertest.Insecure(server.Address)+quickly)
+	log, err := s.Log(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range whole.ReadAll(t.Context(), eventstore.Start, eventstore.Forwards, eventstore.Filter{}, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := copied.Append(t.Context(), r.Stream, eventstore.Any, []eventstore.Event{r.Event}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, stream := range []string{"order-1", "order-2", "order-3"} {
+		if _, err := s.Append(t.Context(), stream, eventstore.NoStream, []eventstore.Event{event()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Stop()
+	server.Options.Store = copied
+	server.Start()
+	if _, err := s.Append(t.Context(), "order-4", eventstore.NoStream, []eventstore.Event{event()}); !errors.Is(err, errShorterLog) || !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("an append to the log as it was: %v", err)
+	}
+	operator := open(t, esdbservertest.Insecure(server.Address)+quickly)
+	if same, err := operator.Log(t.Context()); err != nil || same != log {
+		t.Fatalf("the copy is %+v, %v; want %+v", same, err, log)
+	}
+	running := open(t, esdbservertest.Insecure(server.Address)+quickly)
+	raised, err := operator.RaiseEpoch(t.Context(), "restored")
+	if err != nil || raised.Epoch != 2 {
+		t.Fatalf("raised: %+v, %v", raised, err)
+	}
+	until(t, func() error {
+		_, err := running.Append(t.Context(), "order-5", eventstore.Any, []eventstore.Event{event()})
+		if !errors.Is(err, errRaised) {
+			return errors.New("a docket that runs has not heard of it")
+		}
+		return nil
+	})
+	if _, err := operator.Append(t.Context(), "order-6", eventstore.NoStream, []eventstore.Event{event()}); err != nil {
+		t.Errorf("after the epoch was raised: %v", err)
+	}
+}
+
 // TestAnotherLogBehindTheAddress: a server that comes back with another log gets
 // nothing of what was meant for the one before, also when it comes back so fast
 // that nobody has asked meanwhile; with the right log everything goes on.

@@ -260,6 +260,7 @@ func (s *Store) Head(ctx context.Context) (head eventstore.Position, err error) 
 			return eventstore.Start, err
 		}
 		head = rec.Position
+		s.log.saw(head)
 	}
 	return head, nil
 }

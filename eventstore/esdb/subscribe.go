@@ -236,7 +236,11 @@ const (
 // upTo is a connection to a node that has everything up to head.
 func (s *Store) upTo(ctx context.Context, head eventstore.Position) (*client, reason) {
 	if !s.followers {
-		c, err := s.readers.acquire(ctx)
+		l := s.readers
+		if !l.ready() {
+			l = s.leader() // which is the same node
+		}
+		c, err := l.acquire(ctx)
 		return c, reason{outcome: unsent, err: err}
 	}
 	for began := time.Now(); time.Since(began) < lateness; {
@@ -414,6 +418,9 @@ func (sub *subscription) pump(feed *feed) (moved bool, r reason) {
 		select {
 		case sub.notices <- n:
 			sub.last, moved = n.Position, true
+			if n.Kind == eventstore.Delivered {
+				sub.store.log.saw(n.Position)
+			}
 		case <-sub.ctx.Done():
 			return moved, reason{outcome: unsent, err: ended(sub.ctx)}
 		}
