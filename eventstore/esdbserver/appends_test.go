@@ -23,7 +23,7 @@ import (
 
 func TestAppendThroughTheClient(t *testing.T) {
 	store := openStore(t)
-	c := client(t, esdbservertest.Insecure(esdbservertest.Start(t, esdbserver.Options{Store: store})))
+	c := esdbservertest.Client(t, esdbservertest.Insecure(esdbservertest.Start(t, esdbserver.Options{Store: store})))
 	json := clientEvent()
 	json.Metadata = []byte(`{"by":"me"}`)
 	binary := esdb.EventData{EventID: uuid.New(), EventType: "Otherthing", ContentType: esdb.ContentTypeBinary, Data: []byte{0, 1, 2}}
@@ -193,7 +193,7 @@ func TestAppendOfVeryManyEvents(t *testing.T) {
 // Must-honour 4: Go's client says "EOF" when the call ends while it is sending.
 func TestAppendToAnEndedStreamAlwaysSaysSo(t *testing.T) {
 	store := openStore(t)
-	c := client(t, esdbservertest.Insecure(esdbservertest.Start(t, esdbserver.Options{Store: store})))
+	c := esdbservertest.Client(t, esdbservertest.Insecure(esdbservertest.Start(t, esdbserver.Options{Store: store})))
 	tombstone(t, store, "ended")
 	for i := range 300 {
 		var batch []esdb.EventData

@@ -246,7 +246,7 @@ func TestDeleteIsRefused(t *testing.T) {
 // Must-honour 8, through the client: without a position it panics, and without
 // the name of a deleted stream.
 func TestDeleteThroughTheClient(t *testing.T) {
-	c := client(t, esdbservertest.Insecure(esdbservertest.Start(t, esdbserver.Options{Store: openStore(t)})))
+	c := esdbservertest.Client(t, esdbservertest.Insecure(esdbservertest.Start(t, esdbserver.Options{Store: openStore(t)})))
 	for _, stream := range []string{"s", "größe 100%\tof it\n", "日本語"} {
 		if _, err := c.AppendToStream(patiently(t), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}, clientEvent()); err != nil {
 			t.Fatal(err)

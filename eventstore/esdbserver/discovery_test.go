@@ -95,7 +95,7 @@ func TestGossip(t *testing.T) {
 		t.Errorf("told %s", got)
 	}
 	for _, connection := range []string{"esdb+discover://" + address + "?tls=false", "esdb://" + address + "," + address + "?tls=false"} {
-		if _, err := client(t, connection).AppendToStream(patiently(t), "s", esdb.AppendToStreamOptions{}, clientEvent()); err != nil {
+		if _, err := esdbservertest.Client(t, connection).AppendToStream(patiently(t), "s", esdb.AppendToStreamOptions{}, clientEvent()); err != nil {
 			t.Errorf("%s: %v", connection, err)
 		}
 	}

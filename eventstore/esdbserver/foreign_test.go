@@ -42,7 +42,7 @@ func TestForeignEventsInTheServersOwnStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := openStore(t)
 			server := esdbservertest.Run(t, esdbserver.Options{Store: store})
-			c := client(t, esdbservertest.Insecure(server.Address))
+			c := esdbservertest.Client(t, esdbservertest.Insecure(server.Address))
 			for _, group := range []string{"g", "h"} {
 				if err := c.CreatePersistentSubscription(t.Context(), "s", group, esdb.PersistentStreamSubscriptionOptions{}); err != nil {
 					t.Fatal(err)
@@ -54,7 +54,7 @@ func TestForeignEventsInTheServersOwnStreams(t *testing.T) {
 			server.Stop()
 			server.Options.Projections = true
 			server.Start()
-			c = client(t, esdbservertest.Insecure(server.Address))
+			c = esdbservertest.Client(t, esdbservertest.Insecure(server.Address))
 			if err := c.CreatePersistentSubscription(t.Context(), "s", "i", esdb.PersistentStreamSubscriptionOptions{}); err != nil {
 				t.Fatal(err)
 			}

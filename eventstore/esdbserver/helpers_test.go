@@ -40,22 +40,6 @@ func openStore(t testing.TB) eventstore.Store {
 	return store
 }
 
-// client is the official one.
-func client(t testing.TB, connection string) *esdb.Client {
-	t.Helper()
-	settings, err := esdb.ParseConnectionString(connection)
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings.Logger = esdb.NoopLogging()
-	c, err := esdb.NewClient(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
 // code is that of a client's error, -1 for none.
 func code(err error) esdb.ErrorCode {
 	var e *esdb.Error

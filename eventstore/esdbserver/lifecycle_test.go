@@ -147,7 +147,7 @@ func TestCloseWaitsForAppends(t *testing.T) {
 func TestCloseEndsSubscriptions(t *testing.T) {
 	store := openStore(t)
 	server := esdbservertest.Run(t, esdbserver.Options{Store: store})
-	c := client(t, esdbservertest.Insecure(server.Address))
+	c := esdbservertest.Client(t, esdbservertest.Insecure(server.Address))
 	appendDirectly(t, store, "s", none, "a")
 	subscription, err := c.SubscribeToStream(context.Background(), "s", esdb.SubscribeToStreamOptions{From: esdb.Start{}})
 	if err != nil {

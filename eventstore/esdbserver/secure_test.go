@@ -62,7 +62,7 @@ func TestUsers(t *testing.T) {
 			if esdb.ErrorCodeAccessDenied != 8 || esdb.ErrorCodeUnauthenticated != 3 {
 				t.Fatal("the codes of the table are others")
 			}
-			c := client(t, esdbservertest.SecureConnection(address, login, caFile))
+			c := esdbservertest.Client(t, esdbservertest.SecureConnection(address, login, caFile))
 			ctx := patiently(t)
 			check := func(what string, want esdb.ErrorCode, err error) {
 				t.Helper()
@@ -135,8 +135,8 @@ func (s *silence) Close() error { return nil }
 // late the log delivers the change.
 func TestAccessListsChangeAtOnce(t *testing.T) {
 	_, address, caFile := securedStore(t, silentStore{openStore(t)})
-	admin := client(t, esdbservertest.SecureConnection(address, "admin:changeit", caFile))
-	bob := client(t, esdbservertest.SecureConnection(address, "bob:bo", caFile))
+	admin := esdbservertest.Client(t, esdbservertest.SecureConnection(address, "admin:changeit", caFile))
+	bob := esdbservertest.Client(t, esdbservertest.SecureConnection(address, "bob:bo", caFile))
 	for i := range 20 {
 		acl, want := esdb.Acl{}, esdb.ErrorCodeAccessDenied
 		if acl.AddWriteRoles("ann"); i%2 == 1 {
@@ -235,7 +235,7 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	write := func(connection string) error {
-		_, err := client(t, connection+"&maxDiscoverAttempts=1").AppendToStream(patiently(t), "s", esdb.AppendToStreamOptions{}, clientEvent())
+		_, err := esdbservertest.Client(t, connection+"&maxDiscoverAttempts=1").AppendToStream(patiently(t), "s", esdb.AppendToStreamOptions{}, clientEvent())
 		return err
 	}
 	for _, host := range []string{"127.0.0.1", "localhost"} {
@@ -318,7 +318,7 @@ func TestReservedStreams(t *testing.T) {
 	options.Store = openStore(t)
 	secure, _ := esdbservertest.StartTLS(t, options)
 	for _, connection := range []string{open, secure} {
-		c := client(t, connection)
+		c := esdbservertest.Client(t, connection)
 		ctx := patiently(t)
 		write := func(stream string) error {
 			_, err := c.AppendToStream(ctx, stream, esdb.AppendToStreamOptions{}, esdb.EventData{EventType: "T", Data: []byte("{}"), ContentType: esdb.ContentTypeJson})

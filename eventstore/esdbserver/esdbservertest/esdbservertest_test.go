@@ -14,7 +14,7 @@ import (
 
 func TestAFollowerSendsClientsToTheLeader(t *testing.T) {
 	leader := esdbservertest.Start(t, esdbserver.Options{Store: openStore(t)})
-	c := client(t, esdbservertest.Insecure(esdbservertest.Follower(t, leader)))
+	c := esdbservertest.Client(t, esdbservertest.Insecure(esdbservertest.Follower(t, leader)))
 	for i := range 50 {
 		if _, err := write(t, c); i == 0 && code(err) != esdb.ErrorCodeNotLeader || i > 0 && err != nil {
 			t.Fatalf("append %d: %v", i, err)
@@ -26,7 +26,7 @@ func TestAServerComesBackOnItsPort(t *testing.T) {
 	server := esdbservertest.Run(t, esdbserver.Options{Store: openStore(t)})
 	address := server.Address
 	for range 3 {
-		c := client(t, esdbservertest.Insecure(address))
+		c := esdbservertest.Client(t, esdbservertest.Insecure(address))
 		if _, err := write(t, c); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestAServerComesBackOnItsPort(t *testing.T) {
 
 func TestASecureServer(t *testing.T) {
 	connection, _ := esdbservertest.StartTLS(t, esdbserver.Options{Store: openStore(t)})
-	if _, err := write(t, client(t, connection)); err != nil {
+	if _, err := write(t, esdbservertest.Client(t, connection)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -72,18 +72,4 @@ func openStore(t *testing.T) eventstore.Store {
 		}
 	})
 	return store
-}
-
-func client(t *testing.T, connection string) *esdb.Client {
-	settings, err := esdb.ParseConnectionString(connection)
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings.Logger = esdb.NoopLogging()
-	c, err := esdb.NewClient(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }

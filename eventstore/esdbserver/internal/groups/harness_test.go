@@ -65,22 +65,7 @@ func openStore(t testing.TB) *sqlite.Store {
 
 func (r *rig) connect() {
 	r.Helper()
-	r.Client = newClient(r, esdbservertest.Insecure(r.server.Address))
-}
-
-func newClient(t testing.TB, connection string) *esdb.Client {
-	t.Helper()
-	config, err := esdb.ParseConnectionString(connection)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	return client
+	r.Client = esdbservertest.Client(r, esdbservertest.Insecure(r.server.Address))
 }
 
 // restart ends the server and starts another one on the same store.

@@ -410,7 +410,7 @@ func TestRights(t *testing.T) {
 	secured, caFile := esdbservertest.Secure(t, esdbserver.Options{Store: r.store, Users: []esdbserver.User{{Login: "ann", Password: "secret"}}})
 	address := esdbservertest.Start(t, secured)
 	as := func(login string) *esdb.Client {
-		return newClient(t, esdbservertest.SecureConnection(address, login, caFile))
+		return esdbservertest.Client(t, esdbservertest.SecureConnection(address, login, caFile))
 	}
 	admin, ops, ann, nobody := as("admin:changeit"), as("ops:changeit"), as("ann:secret"), as("")
 	ctx := t.Context()
@@ -477,11 +477,11 @@ func TestLinksToSystemStreams(t *testing.T) {
 	for _, target := range []string{"0@$user-admin", "0@open"} {
 		r.append("mine", eventstore.Event{ID: uuid.New(), Type: "$>", Data: []byte(target)})
 	}
-	r.Client = newClient(t, esdbservertest.SecureConnection(address, "admin:changeit", caFile))
+	r.Client = esdbservertest.Client(t, esdbservertest.SecureConnection(address, "admin:changeit", caFile))
 	for login, want := range map[string][]string{"ann:secret": {"", "open"}, "admin:changeit": {"$user-admin", "open"}} {
 		group, _, _ := strings.Cut(login, ":")
 		r.create("mine", group, esdb.Start{}, settings(func(s *esdb.PersistentSubscriptionSettings) { s.ResolveLinkTos = true }))
-		client := newClient(t, esdbservertest.SecureConnection(address, login, caFile))
+		client := esdbservertest.Client(t, esdbservertest.SecureConnection(address, login, caFile))
 		sub, err := client.SubscribeToPersistentSubscription(t.Context(), "mine", group, esdb.SubscribeToPersistentSubscriptionOptions{})
 		if err != nil {
 			t.Fatal(err)

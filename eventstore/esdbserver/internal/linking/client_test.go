@@ -39,7 +39,7 @@ func serve(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{T: t, store: openStore(t)}
 	r.server = esdbservertest.Run(t, esdbserver.Options{Store: r.store})
-	r.client = connect(t, esdbservertest.Insecure(r.server.Address))
+	r.client = esdbservertest.Client(t, esdbservertest.Insecure(r.server.Address))
 	r.projections = esdb.NewProjectionClientFromExistingClient(r.client)
 	return r
 }
@@ -56,21 +56,6 @@ func openStore(t *testing.T) *sqlite.Store {
 		}
 	})
 	return store
-}
-
-func connect(t *testing.T, connection string) *esdb.Client {
-	t.Helper()
-	config, err := esdb.ParseConnectionString(connection)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	return client
 }
 
 func (r *rig) must(err error) {
@@ -457,7 +442,7 @@ func TestRights(t *testing.T) {
 		login   string
 		allowed bool
 	}{{"admin:changeit", true}, {"ops:changeit", true}, {"", false}} {
-		p := esdb.NewProjectionClientFromExistingClient(connect(t, esdbservertest.SecureConnection(address, c.login, caFile)))
+		p := esdb.NewProjectionClientFromExistingClient(esdbservertest.Client(t, esdbservertest.SecureConnection(address, c.login, caFile)))
 		ctx, none, name := t.Context(), esdb.GenericProjectionOptions{}, "of-"+c.login
 		for what, err := range map[string]error{
 			"create":  p.Create(ctx, name, script, esdb.CreateProjectionOptions{}),

@@ -68,21 +68,7 @@ func open(t testing.TB, now func() time.Time) *sqlite.Store {
 // client is the official one.
 func (s *server) client() *esdb.Client {
 	s.Helper()
-	config, err := esdb.ParseConnectionString(esdbservertest.Insecure(s.address))
-	if err != nil {
-		s.Fatal(err)
-	}
-	config.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(config)
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			s.Error(err)
-		}
-	})
-	return client
+	return esdbservertest.Client(s, esdbservertest.Insecure(s.address))
 }
 
 // write appends n events to a stream and answers the position of the last.
