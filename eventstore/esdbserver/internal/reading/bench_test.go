@@ -93,7 +93,7 @@ func BenchmarkFanOut(b *testing.B) {
 			fanOut(b, connections, func(n int, received func() int64) {
 				// At most a quarter of a second of the goal ahead of the readers.
 				for received() < int64(n-1250)*subscribers {
-					time.Sleep(time.Millisecond)
+					<-time.After(time.Millisecond)
 				}
 			})
 		})
@@ -108,7 +108,7 @@ func BenchmarkFanOutAtTheGoal(b *testing.B) {
 			begin := time.Now()
 			used := processorTime(b)
 			fanOut(b, connections, func(n int, _ func() int64) {
-				time.Sleep(time.Until(begin.Add(time.Duration(n) * time.Second / 5000)))
+				<-time.After(time.Until(begin.Add(time.Duration(n) * time.Second / 5000)))
 			})
 			b.ReportMetric(float64(processorTime(b)-used)/float64(b.Elapsed()), "processors")
 		})
