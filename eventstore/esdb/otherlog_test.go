@@ -51,12 +51,9 @@ func TestTheLogAsItWas(t *testing.T) {
 	if err != nil || raised.Epoch != 2 {
 		t.Fatalf("raised: %+v, %v", raised, err)
 	}
-	until(t, func() error {
+	eventually(t, "a docket that runs hears of it", func() bool {
 		_, err := running.Append(t.Context(), "order-5", eventstore.Any, []eventstore.Event{event()})
-		if !errors.Is(err, errRaised) {
-			return errors.New("a docket that runs has not heard of it")
-		}
-		return nil
+		return errors.Is(err, errRaised)
 	})
 	if _, err := operator.Append(t.Context(), "order-6", eventstore.NoStream, []eventstore.Event{event()}); err != nil {
 		t.Errorf("after the epoch was raised: %v", err)
@@ -121,12 +118,7 @@ func TestAnotherLogBehindTheAddress(t *testing.T) {
 				t.Errorf("another log got %v %v", rec, err)
 			}
 		}
-		until(t, func() error {
-			if s.Unreachable() == nil {
-				return errors.New("nothing is said of it")
-			}
-			return nil
-		})
+		eventually(t, "readiness says so", func() bool { return errors.Is(s.Unreachable(), errOtherLog) })
 	}
 	server.Stop()
 	server.Options.Store = right
