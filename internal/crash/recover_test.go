@@ -16,6 +16,7 @@ import (
 	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/internal/embedded"
+	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/reconcile"
 	"github.com/google/uuid"
 )
@@ -51,6 +52,9 @@ func (r *recording) recovered(ctx context.Context, root string, ops int) (err er
 	}
 	if err := line.repeatSome(ctx, d, ops); err != nil {
 		return err
+	}
+	if err := goesOn(ctx, d); err != nil {
+		return fmt.Errorf("a rebuild does not go on: %w", err)
 	}
 	if err := d.Manager.CaughtUp(ctx); err != nil {
 		return fmt.Errorf("the views do not catch up: %w", err)
@@ -275,4 +279,32 @@ func (r *recording) restores(ctx context.Context, root string, ops int) error {
 		return fmt.Errorf("the backup ends at position %d, not %d", head, r.backup.Backup)
 	}
 	return nil
+}
+
+// goesOn returns when a rebuild that the crash came into is over, and what it made
+// is served.
+func goesOn(ctx context.Context, d *embedded.Docket) error {
+	list, err := d.Views.Rebuilds(ctx)
+	newest := 0
+	for _, r := range list {
+		if !r.Phase.Over() && err == nil {
+			r, err = d.Views.Await(ctx, r.Generation, nil)
+		}
+		if r.Phase == projections.PhaseSwitched {
+			newest = max(newest, r.Generation)
+		}
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for err == nil {
+		if _, n := d.Manager.Live(); n >= newest {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	return err
 }

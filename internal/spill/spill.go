@@ -1,7 +1,6 @@
 // Package spill keeps events in temporary files while they wait to be folded, so
-// that memory does not grow with the log: records are dealt to files by the
-// hash of their stream, and come back file by file, those of one stream
-// together and in order.
+// that memory does not grow with the log: records are dealt to files by their
+// stream, and come back file by file, those of one stream together and in order.
 //
 // It promises nothing beyond the process: the files are of no use to another,
 // and are never synced. Whoever makes a folder in a Place removes it, and sweeps
@@ -29,14 +28,15 @@ import (
 )
 
 const (
-	// fileCount is the number of files that one spilling deals streams to.
-	fileCount = 64
 	// togetherBytes is what is handed over at once; a larger file is dealt out
 	// once more.
 	togetherBytes = 16 << 20
 	// maxDepth bounds the dealing: the records of one stream never part.
 	maxDepth = 5
 )
+
+// Files is how many files a Spill deals streams to.
+const Files = 64
 
 // Place is where the folders of one kind of work are: in Dir, their names
 // beginning with Prefix.
@@ -70,23 +70,29 @@ func (p Place) Sweep() error {
 	return nil
 }
 
-// Spill deals records out to files by the hash of their stream, so that each
-// file holds all records of its streams, in order, and can be folded on its
-// own. It is used by one goroutine at a time.
+// Spill deals records out to files by their stream, so that each file holds all
+// records of its streams, in order, and can be folded on its own. It is used by
+// one goroutine at a time.
 type Spill struct {
 	disk  disk.FS
 	dir   string
+	of    func(stream string) int // its file; nil: by hash
 	depth int
-	files [fileCount]disk.File
-	w     [fileCount]*bufio.Writer
-	sizes [fileCount]int64
-	count [fileCount]int // of records
+	files [Files]disk.File
+	w     [Files]*bufio.Writer
+	sizes [Files]int64
+	count [Files]int // of records
 	buf   []byte
 }
 
-// New makes the files in dir, a folder of its own that must be there, each with
-// its first record.
+// New deals streams out by their hash. It makes the files in dir, a folder of its
+// own that must be there, each with its first record.
 func New(d disk.FS, dir string) *Spill { return &Spill{disk: d, dir: dir} }
+
+// NewBy is New, but of says which file a stream is in, from 0 to Files-1.
+func NewBy(d disk.FS, dir string, of func(stream string) int) *Spill {
+	return &Spill{disk: d, dir: dir, of: of}
+}
 
 // Close closes what is still open; the files stay.
 func (s *Spill) Close() {
@@ -99,11 +105,9 @@ func (s *Spill) Close() {
 
 // Add writes one record to its file.
 func (s *Spill) Add(r eventstore.Record) error {
-	h := fnv.New64a()
-	io.WriteString(h, r.Stream)
-	i := h.Sum64() >> (6 * s.depth) % fileCount
+	i := s.fileOf(r.Stream)
 	if s.files[i] == nil {
-		f, err := s.disk.OpenFile(filepath.Join(s.dir, strconv.FormatUint(i, 10)), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		f, err := s.disk.OpenFile(filepath.Join(s.dir, strconv.Itoa(i)), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err != nil {
 			return fmt.Errorf("spill: %w", err)
 		}
@@ -118,19 +122,40 @@ func (s *Spill) Add(r eventstore.Record) error {
 	return nil
 }
 
+func (s *Spill) fileOf(stream string) int {
+	if s.of != nil {
+		return s.of(stream)
+	}
+	h := fnv.New64a()
+	io.WriteString(h, stream)
+	return int(h.Sum64() >> (6 * s.depth) % Files)
+}
+
 // Each hands over the records of the files, small files together; those of one
 // stream are in one hand, in the order in which they were added. A file is gone
 // afterwards. When fold fails, Each ends with its error.
 func (s *Spill) Each(fold func([]eventstore.Record) error) error {
-	var together []eventstore.Record
-	var size int64
-	hand := func() error {
-		if len(together) == 0 {
+	return s.EachFile(func(records []eventstore.Record, _ []int) error {
+		if len(records) == 0 {
 			return nil
 		}
-		records := together
-		together, size = nil, 0
 		return fold(records)
+	})
+}
+
+// EachFile is Each, and says which files have nothing left after a hand. For one
+// that was too large for a single hand there may be a hand without records.
+func (s *Spill) EachFile(fold func(records []eventstore.Record, ended []int) error) error {
+	var together []eventstore.Record
+	var ended []int
+	var size int64
+	hand := func() error {
+		if len(ended) == 0 {
+			return nil
+		}
+		records, files := together, ended
+		together, ended, size = nil, nil, 0
+		return fold(records, files)
 	}
 	for i, f := range s.files {
 		if f == nil {
@@ -149,7 +174,7 @@ func (s *Spill) Each(fold func([]eventstore.Record) error) error {
 		}
 		var err error
 		if s.sizes[i] > togetherBytes && s.depth+1 < maxDepth {
-			err = s.deal(f, s.sizes[i], fold)
+			err = s.deal(f, s.sizes[i], func(records []eventstore.Record) error { return fold(records, nil) })
 		} else {
 			size += s.sizes[i]
 			together = slices.Grow(together, s.count[i])
@@ -161,6 +186,7 @@ func (s *Spill) Each(fold func([]eventstore.Record) error) error {
 		if err != nil {
 			return err
 		}
+		ended = append(ended, i)
 		f.Close()
 		s.files[i] = nil
 		if err := s.disk.Remove(f.Name()); err != nil {
