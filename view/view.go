@@ -4,6 +4,7 @@
 package view
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/docket-orders/docket/domain/money"
@@ -49,6 +50,10 @@ type Order struct {
 	UpdatedAt   time.Time  `json:"updatedAt"` // recordedAt of the last applied event
 	Revision    int64      `json:"revision"`
 	Position    string     `json:"position"` // of the last applied event; see eventstore.Position
+
+	// Model is the document of a read model that is not docket's own, where a store
+	// keeps that in place of an order; see readmodel. An order has none.
+	Model json.RawMessage `json:"model,omitempty"`
 
 	// Degraded says why this document lags behind its stream: an event could
 	// not be applied. It is joined when answering, never stored.

@@ -72,7 +72,7 @@ func moveIn(t *testing.T, dir string, elsewhere *esdb.Store) *house {
 		t.Fatal(err)
 	}
 	return &house{d, t, httpapi.New(httpapi.Options{
-		Orders: d.Orders, Query: d.Queries, Projections: d.Manager, Store: d.Store, Log: d.Log,
+		Orders: d.Orders, Query: d.Queries, Projections: d.Views, Store: d.Store, Log: d.Log,
 		Audit: d.Auditor, Refusals: d.Refusals, Reconcile: d.Reconciler, RunKey: runKey, Logger: silent,
 	})}
 }
