@@ -33,11 +33,22 @@ type applier struct {
 	logger    *slog.Logger
 	// moved is told the orders that have a newer document or were parked.
 	moved func(orderIDs []string)
+	// claimed, where other processes feed other lanes, is a lane's record as it was
+	// written last; false when the lane is not, or no longer, this process's. It is
+	// nil where all lanes are.
+	claimed func(lane int) (Checkpoint, bool)
+	// accept, where it is set, is asked before an order is parked that the events
+	// lead to; its error ends what is applied.
+	accept func(context.Context, Parked) error
+	// unsure: a write has failed, and may be done all the same, late.
+	unsure atomic.Bool
+	recent *recent // of the feeder that runs, and its goroutine's; else nil
 
 	problem atomic.Pointer[string] // what it waits for; nil when it does not
 
-	mu     sync.RWMutex
-	parked map[string]Parked
+	mu       sync.RWMutex
+	parked   map[string]Parked
+	parkings int // raised whenever parked changes
 }
 
 // work is the events of one order that arrived together, in order: decoded, or
@@ -55,18 +66,32 @@ type folded struct {
 	trouble []string
 }
 
+// loadParked takes over which orders are parked in the store, whoever parked
+// them. What is written here meanwhile is newer: then it reads again.
 func (a *applier) loadParked(ctx context.Context) error {
-	list, err := a.sink.Parked(ctx)
-	if err != nil {
-		return fmt.Errorf("read parked orders: %w", err)
+	for {
+		a.mu.RLock()
+		before := a.parkings
+		a.mu.RUnlock()
+		list, err := a.sink.Parked(ctx)
+		if err != nil {
+			return fmt.Errorf("read parked orders: %w", err)
+		}
+		parked := make(map[string]Parked, len(list))
+		for _, p := range list {
+			parked[p.OrderID] = p
+		}
+		a.mu.Lock()
+		current := a.parkings == before
+		if current {
+			a.parked = parked
+			a.parkings++ // a list that was asked for before is older
+		}
+		a.mu.Unlock()
+		if current {
+			return nil
+		}
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.parked = make(map[string]Parked, len(list))
-	for _, p := range list {
-		a.parked[p.OrderID] = p
-	}
-	return nil
 }
 
 func (a *applier) parkedOrder(id string) (Parked, bool) {
@@ -154,16 +179,22 @@ func (a *applier) fold(ctx context.Context, all []work) (folded, error) {
 	})
 	// A batch that begins with an order's first event needs no document: the
 	// fold is whole, and the sink passes over it when it has more already.
-	var known []string
+	stored := map[string]view.Order{}
+	var asked []string
 	for _, w := range all {
-		if !w.fromStart() {
-			known = append(known, w.orderID)
+		if w.fromStart() {
+			continue
+		}
+		if doc, ok := a.recent.get(w.orderID); ok && w.goesOn(doc.Revision) {
+			stored[w.orderID] = doc
+		} else {
+			asked = append(asked, w.orderID)
 		}
 	}
-	var stored map[string]view.Order
-	if len(known) > 0 {
-		err := a.untilDone(ctx, "load documents", func() (err error) {
-			stored, err = a.sink.Documents(ctx, known)
+	if len(asked) > 0 {
+		err := a.untilDone(ctx, "load documents", func() error {
+			docs, err := a.sink.Documents(ctx, asked)
+			maps.Copy(stored, docs)
 			return err
 		})
 		if err != nil {
@@ -204,6 +235,17 @@ func (w work) fromStart() bool {
 		return w.events[0].revision == 0
 	}
 	return len(w.records) > 0 && w.records[0].Revision == 0
+}
+
+// goesOn reports whether the events, but for those that a document at a revision
+// has, begin right behind it. Others may have written events between.
+func (w work) goesOn(revision int64) bool {
+	for i := range w.events {
+		if r := w.events[i].revision; r > revision {
+			return r == revision+1
+		}
+	}
+	return len(w.events) > 0
 }
 
 // each calls do for 0 to n-1, on all processors when there is enough to do.
@@ -257,18 +299,27 @@ func (a *applier) write(ctx context.Context, f folded) error {
 			if err != nil {
 				return err
 			}
-			if p != nil {
-				f.batch.Park = append(f.batch.Park, *p)
+			if p == nil {
+				continue
 			}
+			if a.accept != nil {
+				if err := a.accept(ctx, *p); err != nil {
+					return err
+				}
+			}
+			f.batch.Park = append(f.batch.Park, *p)
 		}
 		f.trouble = f.trouble[:0]
 
 		if b := &f.batch; len(b.Changes)+len(b.Park)+len(b.Release)+len(b.Checkpoints) == 0 {
 			break
 		}
+		if err := a.fence(&f.batch); err != nil {
+			return err
+		}
 		var outcomes []Outcome
 		err := a.untilDone(ctx, "write documents", func() (err error) {
-			outcomes, err = a.sink.Write(ctx, f.batch)
+			outcomes, err = a.record(ctx, f.batch)
 			return err
 		})
 		if err != nil {
@@ -276,11 +327,19 @@ func (a *applier) write(ctx context.Context, f folded) error {
 		}
 		good := f.batch.Changes[:0]
 		for i, o := range outcomes {
+			c := f.batch.Changes[i]
 			switch o.Result {
-			case Applied, Already:
-				good = append(good, f.batch.Changes[i])
+			case Applied:
+				a.recent.put(c.Order)
+				good = append(good, c)
+			case Already:
+				if doc, ok := a.recent.get(c.Order.ID); ok && doc.Revision != c.Order.Revision {
+					a.recent.forget(c.Order.ID)
+				}
+				good = append(good, c)
 			case Gap, Refused:
-				f.trouble = append(f.trouble, f.batch.Changes[i].Order.ID)
+				a.recent.forget(c.Order.ID)
+				f.trouble = append(f.trouble, c.Order.ID)
 			}
 		}
 		f.batch.Changes = good
@@ -295,9 +354,89 @@ func (a *applier) write(ctx context.Context, f folded) error {
 	return nil
 }
 
+// record is the sink's Write, of what says more than documents.
+func (a *applier) record(ctx context.Context, b Batch) ([]Outcome, error) {
+	outcomes, err := a.sink.Write(ctx, b)
+	if err != nil {
+		a.unsure.Store(true)
+	}
+	return outcomes, err
+}
+
+// ours reports whether a lane is still this process's, as far as it knows.
+func (a *applier) ours(lane int) bool {
+	if a.claimed == nil {
+		return true
+	}
+	_, ours := a.claimed(lane)
+	return ours
+}
+
+// fence adds to a batch the checkpoints, as they are, of the lanes whose orders it
+// parks or releases: so a former owner can do neither.
+func (a *applier) fence(b *Batch) error {
+	if a.claimed == nil || len(b.Park)+len(b.Release) == 0 {
+		return nil
+	}
+	at := placesOf(b.Checkpoints)
+	add := func(orderID string) error {
+		lane := LaneOf(orderID)
+		if at[lane] >= 0 {
+			return nil
+		}
+		c, ours := a.claimed(lane)
+		if !ours {
+			return ErrLaneLost
+		}
+		at[lane] = len(b.Checkpoints)
+		b.Checkpoints = append(b.Checkpoints, c)
+		return nil
+	}
+	for _, p := range b.Park {
+		if err := add(p.OrderID); err != nil {
+			return err
+		}
+	}
+	for _, id := range b.Release {
+		if err := add(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirm asks the sink whether an order's lane is this process's. What is written
+// without regard to revisions is written right after it.
+func (a *applier) confirm(ctx context.Context, orderID string) error {
+	if a.claimed == nil {
+		return nil
+	}
+	c, ours := a.claimed(LaneOf(orderID))
+	if !ours {
+		return ErrLaneLost
+	}
+	lost, err := a.sink.Beat(ctx, []Checkpoint{c})
+	if err == nil && len(lost) > 0 {
+		err = ErrLaneLost
+	}
+	return err
+}
+
+// replace is the sink's, by the owner of the lane.
+func (a *applier) replace(ctx context.Context, id string, change *Change) error {
+	a.recent.forget(id)
+	if err := a.confirm(ctx, id); err != nil {
+		return err
+	}
+	return a.sink.Replace(ctx, id, change)
+}
+
 // written takes over which orders a batch parked and released.
 func (a *applier) written(b Batch) {
 	a.mu.Lock()
+	if len(b.Park)+len(b.Release) > 0 {
+		a.parkings++
+	}
 	for _, p := range b.Park {
 		a.parked[p.OrderID] = p
 	}
@@ -323,6 +462,7 @@ func (a *applier) settle(ctx context.Context, id string) (*Parked, error) {
 }
 
 func (a *applier) settleOnce(ctx context.Context, id string) (*Parked, error) {
+	a.recent.forget(id)
 	stored, err := a.sink.Documents(ctx, []string{id})
 	if err != nil {
 		return nil, err
@@ -422,7 +562,10 @@ func (a *applier) parkOrRelease(ctx context.Context, id string, parked *Parked) 
 	if parked != nil {
 		b = Batch{Park: []Parked{*parked}}
 	}
-	if _, err := a.sink.Write(ctx, b); err != nil {
+	if err := a.fence(&b); err != nil {
+		return err
+	}
+	if _, err := a.record(ctx, b); err != nil {
 		return err
 	}
 	a.written(b)
@@ -443,7 +586,7 @@ func (a *applier) reprojectOnce(ctx context.Context, id string) (*Parked, error)
 	var events []arrival
 	for r, err := range a.store.ReadStream(ctx, a.namespace.Stream(codec.Category, id), 0, eventstore.Forwards, 0) {
 		if errors.Is(err, eventstore.ErrStreamNotFound) || errors.Is(err, eventstore.ErrDeleted) {
-			return nil, a.sink.Replace(ctx, id, nil)
+			return nil, a.replace(ctx, id, nil)
 		}
 		if err != nil {
 			return nil, err
@@ -459,10 +602,10 @@ func (a *applier) reprojectOnce(ctx context.Context, id string) (*Parked, error)
 	if changed {
 		change = &c
 	}
-	err := a.sink.Replace(ctx, id, change)
+	err := a.replace(ctx, id, change)
 	if errors.Is(err, ErrRefused) {
 		failed = err
-		err = a.sink.Replace(ctx, id, nil)
+		err = a.replace(ctx, id, nil)
 	}
 	if err != nil || failed == nil {
 		return nil, err

@@ -35,6 +35,9 @@ func (b *backoff) wait(ctx context.Context) error {
 
 // final reports whether trying again cannot help.
 func final(err error) bool {
-	return errors.Is(err, ErrLaneLost) || errors.Is(err, ErrClosed) ||
+	if first := (*stopped)(nil); errors.As(err, &first) {
+		return true
+	}
+	return errors.Is(err, ErrLaneLost) || errors.Is(err, ErrClosed) || errors.Is(err, ErrLost) ||
 		errors.Is(err, codec.ErrUnknownEvent) || errors.Is(err, codec.ErrNewerVersion)
 }

@@ -4,38 +4,53 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/codec"
+	"github.com/google/uuid"
 )
 
 const (
 	// checkpointEvery is how often the checkpoints of lanes without events are
 	// moved: an idle projection does not write.
 	checkpointEvery = time.Second
+	// touchedEvery is how often, at most, those of lanes with events are moved in a
+	// store that other processes share. A store of this process alone moves them
+	// with every round, in the same transaction.
+	touchedEvery = 200 * time.Millisecond
 	// lastWords bounds the write of the checkpoints when the feeder is stopped.
 	lastWords = 2 * time.Second
 )
 
-// feeder carries the log into one generation, catching up and live by the same
-// code. One goroutine reads ahead and decodes; one applies, in rounds of what
-// has arrived.
+// feeder carries the log into lanes of one generation, all or some, catching up
+// and live by the same code. One goroutine reads ahead and decodes; one applies,
+// in rounds of what has arrived.
 type feeder struct {
 	*applier
 	log     eventstore.LogIdentity
 	clock   func() time.Time
-	lanes   []Checkpoint // as in the sink or newer; belongs to run
-	flushed time.Time    // when all of them were written
-	turns   chan turn
-	done    chan struct{} // closed when run has returned
+	lanes   []Checkpoint     // as in the sink; belongs to run
+	at      [Lanes]int       // of each lane in lanes; -1 when it is another's
+	flushed time.Time        // when all of them were written
+	last    [Lanes]uuid.UUID // the last event of each lane; nil when its record has it
+	moved   time.Time        // when those of lanes with events were written
+	// Of a share of the lanes only, else nil: leave, when closed, ends run after the
+	// round in hand, as a write without an answer does, and at idle, which comes every
+	// touchedEvery, checkpoints are moved, those of lanes without events now and then:
+	// other processes look at them.
+	leave <-chan struct{}
+	idle  <-chan time.Time
+	turns chan turn
+	done  chan struct{} // closed when run has returned
 
 	mu        sync.Mutex
 	processed eventstore.Position // everything up to here is applied or parked
 	caughtUp  bool
 	stepped   chan struct{} // closed, and replaced, when processed moves
-	ended     error         // why run returned
+	end       error         // why run returned
 	broken    error         // why the log cannot be read further; nil when it can
 }
 
@@ -48,10 +63,10 @@ type turn struct {
 
 type orderTask func(ctx context.Context, orderID string) error
 
-// newFeeder feeds a sink whose lanes are claimed.
+// newFeeder feeds lanes of a sink, which are claimed.
 func newFeeder(a *applier, lanes []Checkpoint, log eventstore.LogIdentity, clock func() time.Time) *feeder {
 	return &feeder{
-		applier: a, log: log, clock: clock, lanes: lanes, flushed: clock(),
+		applier: a, log: log, clock: clock, lanes: lanes, at: placesOf(lanes), flushed: clock(),
 		turns: make(chan turn), done: make(chan struct{}),
 		processed: lowest(lanes), stepped: make(chan struct{}),
 	}
@@ -79,7 +94,7 @@ func (f *feeder) run(ctx context.Context) error {
 		err = nil
 	}
 	f.mu.Lock()
-	f.ended = err
+	f.end = err
 	f.mu.Unlock()
 	close(f.done)
 	return err
@@ -87,20 +102,33 @@ func (f *feeder) run(ctx context.Context) error {
 
 func (f *feeder) feed(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
+	f.recent = &recent{}
+	defer func() { f.recent = nil }()
 	in, reading := newInbox(), sync.WaitGroup{}
-	// The reader looks at where the lanes were when it began.
-	began := make([]eventstore.Position, len(f.lanes))
-	for i, c := range f.lanes {
-		began[i] = c.Position
+	// The reader looks at where the lanes were when it began. Those of others it
+	// passes over altogether.
+	var began [Lanes]eventstore.Position
+	for lane, at := range f.at {
+		if began[lane] = eventstore.End; at >= 0 {
+			began[lane] = f.lanes[at].Position
+		}
 	}
-	reading.Go(func() { f.read(ctx, began, f.processed, in) })
+	reading.Go(func() { f.read(ctx, &began, f.processed, in) })
 	defer reading.Wait()
 	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
-			f.flush(context.WithoutCancel(ctx))
+			f.lastFlush(ctx)
 			return nil
+		case <-f.leave:
+			f.lastFlush(ctx)
+			return nil
+		case <-f.idle:
+			all := f.clock().Sub(f.flushed) >= checkpointEvery
+			if err := f.flush(ctx, all); errors.Is(err, ErrLaneLost) {
+				return err
+			}
 		case t := <-f.turns:
 			t.answer <- t.task(ctx, t.orderID)
 		case <-in.ready:
@@ -109,16 +137,19 @@ func (f *feeder) feed(ctx context.Context) error {
 				return err
 			}
 			if d.err != nil {
-				f.flush(context.WithoutCancel(ctx))
+				f.lastFlush(ctx)
 				return d.err
 			}
+		}
+		if f.leave != nil && f.unsure.Load() {
+			return nil
 		}
 	}
 }
 
 // read delivers the log from a position on, and subscribes again when the
 // subscription breaks.
-func (f *feeder) read(ctx context.Context, began []eventstore.Position, from eventstore.Position, in *inbox) {
+func (f *feeder) read(ctx context.Context, began *[Lanes]eventstore.Position, from eventstore.Position, in *inbox) {
 	filter := eventstore.Filter{Prefixes: []string{f.namespace.Prefix(codec.Category)}}
 	var pause backoff
 	for ctx.Err() == nil {
@@ -181,32 +212,53 @@ func (f *feeder) cannotRead(err error) {
 	f.stepped = make(chan struct{})
 }
 
-// round applies what has arrived and moves the checkpoints of the lanes it
-// touched; now and then, those of all.
+// ahead are records of lanes as they are to be once everything up to a position is
+// applied: of all that are behind it, or of those among them that have had events
+// since they were written last.
+func (f *feeder) ahead(upto eventstore.Position, all, touched bool) (checkpoints []Checkpoint) {
+	for _, c := range f.lanes {
+		last := f.last[c.Lane]
+		if !c.Position.Before(upto) || !all && (!touched || last == uuid.Nil) {
+			continue
+		}
+		if c.Position, c.Log = upto, f.log; last != uuid.Nil {
+			c.EventID = last
+		}
+		checkpoints = append(checkpoints, c)
+	}
+	return checkpoints
+}
+
+// wrote notes the records that were written; all of them, if all.
+func (f *feeder) wrote(checkpoints []Checkpoint, now time.Time, all bool) {
+	for _, c := range checkpoints {
+		f.lanes[f.at[c.Lane]], f.last[c.Lane] = c, uuid.Nil
+	}
+	if len(checkpoints) > 0 {
+		f.moved = now
+	}
+	if all {
+		f.flushed = now
+	}
+}
+
+// round applies what has arrived. With it, or a little later in a store that others
+// share, the checkpoints of the lanes that it touched are moved; now and then, those
+// of all.
 func (f *feeder) round(ctx context.Context, d delivery) error {
 	all := groupByOrder(d.arrivals)
-	touched := map[int]bool{}
 	for _, a := range d.arrivals {
-		lane := LaneOf(a.orderID)
-		f.lanes[lane].EventID = a.eventID
-		touched[lane] = true
+		f.last[LaneOf(a.orderID)] = a.eventID
 	}
-	due := f.clock().Sub(f.flushed) >= checkpointEvery
-	var checkpoints []Checkpoint
-	for i := range f.lanes {
-		if c := &f.lanes[i]; c.Position.Before(d.upto) && (due || touched[i]) {
-			c.Position, c.Log = d.upto, f.log
-			checkpoints = append(checkpoints, *c)
-		}
-	}
+	now := f.clock()
+	due := now.Sub(f.flushed) >= checkpointEvery
+	checkpoints := f.ahead(d.upto, due, f.leave == nil || now.Sub(f.moved) >= touchedEvery)
 	if len(all) > 0 || len(checkpoints) > 0 {
 		if err := f.apply(ctx, all, checkpoints); err != nil {
 			return err
 		}
 	}
-	if due {
-		f.flushed = f.clock()
-	}
+	f.wrote(checkpoints, now, due)
 	f.mu.Lock()
 	if f.processed.Before(d.upto) {
 		f.processed = d.upto
@@ -245,34 +297,39 @@ func groupByOrder(arrivals []arrival) []work {
 	return all
 }
 
-// flush writes the checkpoints of all lanes; when that fails, a little is read
-// again at the next start.
-func (f *feeder) flush(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lastWords)
-	defer cancel()
-	upto, _ := f.position()
-	var checkpoints []Checkpoint
-	for i := range f.lanes {
-		if c := &f.lanes[i]; c.Position.Before(upto) {
-			c.Position, c.Log = upto, f.log
-			checkpoints = append(checkpoints, *c)
-		}
-	}
-	if len(checkpoints) == 0 {
-		return
-	}
-	if _, err := f.sink.Write(ctx, Batch{Checkpoints: checkpoints}); err != nil {
+// lastFlush writes the checkpoints when the feeder ends; when that fails, a
+// little is read again at the next start.
+func (f *feeder) lastFlush(ctx context.Context) {
+	if err := f.flush(context.WithoutCancel(ctx), true); err != nil {
 		f.logger.Warn("last checkpoints not written", "error", err)
 	}
 }
 
-// position up to which everything is applied or parked, and whether the store
-// said that this is all there is.
-func (f *feeder) position() (upto eventstore.Position, caughtUp bool) {
+// flush writes the checkpoints of the lanes that are behind what is applied: of all,
+// or of those that have had events.
+func (f *feeder) flush(ctx context.Context, all bool) error {
+	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	now := f.clock()
+	checkpoints := slices.DeleteFunc(f.ahead(f.position(), all, true), func(c Checkpoint) bool { return !f.ours(c.Lane) })
+	if len(checkpoints) > 0 {
+		if _, err := f.record(ctx, Batch{Checkpoints: checkpoints}); err != nil {
+			return err
+		}
+	}
+	f.wrote(checkpoints, now, all)
+	return nil
+}
+
+// position up to which everything is applied or parked.
+func (f *feeder) position() eventstore.Position {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.processed, f.caughtUp
+	return f.processed
 }
+
+// ended is closed when run has returned.
+func (f *feeder) ended() <-chan struct{} { return f.done }
 
 // reach returns when everything up to a position is applied or parked, and with
 // eventstore.ErrCorrupt when the log cannot be read up to there.
@@ -301,8 +358,8 @@ func (f *feeder) reach(ctx context.Context, target eventstore.Position) error {
 func (f *feeder) failure() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ended != nil {
-		return f.ended
+	if f.end != nil {
+		return f.end
 	}
 	return ErrClosed
 }

@@ -2,6 +2,8 @@ package projections
 
 import (
 	"context"
+	"hash/fnv"
+	"hash/maphash"
 
 	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/view"
@@ -24,6 +26,14 @@ type Inspector interface {
 	// at most limit. After "" it begins with the very first, be its id empty:
 	// another program may have left such an order.
 	IDs(ctx context.Context, after string, limit int) ([]string, error)
+
+	// Prints takes fingerprints of what is kept of these orders, in real time, one
+	// per id, in their order. It costs about as much as reading without decoding.
+	Prints(ctx context.Context, ids []string) ([]Print, error)
+
+	// Read returns what Prints takes fingerprints of, decoded; each answer is of
+	// one instant. Its callers ask for few at a time: documents may be large.
+	Read(ctx context.Context, ids []string) ([]Stored, error)
 
 	// Figures hands over every figure that is kept, in any order, and returns
 	// the lanes' checkpoints of the same instant. Figures of nothing may be
@@ -51,6 +61,18 @@ type Inspector interface {
 	Sound(ctx context.Context) ([]string, error)
 }
 
+// SelfCounting is a sink whose figures cannot be read at one instant, since they
+// lie in parts that change apart, or which keeps none. Its Figures hands over
+// what is there and promises no instant. Instead it compares each part itself,
+// at an instant of that part, with what the contributions kept there add up to;
+// Inspect tells whether these are right.
+type SelfCounting interface {
+	// Miscounted hands over every figure that is not the sum of the kept
+	// contributions, and returns how many were compared. A row that belongs to
+	// nothing has a should of zeros. When yield fails it ends with its error.
+	Miscounted(ctx context.Context, yield func(kept, should Figure) error) (compared int64, err error)
+}
+
 // Kept is what a store keeps of one order, beside what it should keep.
 type Kept struct {
 	Found bool // something is kept of the order
@@ -72,6 +94,38 @@ type Kept struct {
 	Unreadable string
 }
 
+// Print is a fingerprint of what is kept of one order, byte for byte: what is
+// the same in two generations of a store has the same one, and what is equal
+// though written otherwise has another. Prints can be compared only within one
+// process. The zero value is of an order of which nothing is kept, but for
+// Revision, which is then -1.
+type Print struct {
+	Revision     int64  // of the document; -1 where there is none that can be read
+	Document     uint64 // 0: none
+	Contribution uint64 // 0 where the store keeps none
+	Words        uint64 // WordsPrint of the full text; 0 where the store keeps none
+}
+
+// Stored is what is kept of one order, with its fingerprint.
+type Stored struct {
+	Print
+	Document     view.Order
+	Contribution Contribution // zero where the store keeps none
+	Words        string       // the full text, where the store can tell
+}
+
+var seed = maphash.MakeSeed()
+
+// PrintOf is the fingerprint of what is kept as these bytes; never 0.
+func PrintOf(kept []byte) uint64 { return max(1, maphash.Bytes(seed, kept)) }
+
+// WordsPrint is the fingerprint of a full text: FNV-1a, which stores may keep.
+func WordsPrint(words string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(words))
+	return h.Sum64()
+}
+
 // Figure is one row of what is counted, as questions see it.
 type Figure struct {
 	FigureKey
@@ -89,6 +143,9 @@ type FigureKey struct {
 
 // EveryDay is the Day of sums over all days.
 const EveryDay = "*"
+
+// DimensionUnlisted is the dimension of strays that are orders.
+const DimensionUnlisted = "unlisted"
 
 // FigureOf is a kind of figure.
 type FigureOf string
@@ -111,6 +168,8 @@ const (
 	FigureFacet FigureOf = "facet"
 	// FigureStray: rows of the store's own that belong to no order, or counts
 	// that contradict the rows they count; per key, which says what. No order
-	// adds to it: a healthy store has none. Recount removes them.
+	// adds to it: a healthy store has none. Recount removes them. With dimension
+	// DimensionUnlisted it is an order, whose id is the key: it is kept, and IDs
+	// does not list it. Recount lists it.
 	FigureStray FigureOf = "stray"
 )

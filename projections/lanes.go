@@ -8,3 +8,14 @@ func LaneOf(orderID string) int {
 	h.Write([]byte(orderID))
 	return int(h.Sum32() % Lanes)
 }
+
+// placesOf tells where in lanes each lane is: -1 when it is not.
+func placesOf(lanes []Checkpoint) (at [Lanes]int) {
+	for lane := range at {
+		at[lane] = -1
+	}
+	for i, c := range lanes {
+		at[c.Lane] = i
+	}
+	return at
+}

@@ -127,6 +127,9 @@ func TestApplyIsTotalAndPure(t *testing.T) {
 func nilSlice(v reflect.Value) string {
 	switch v.Kind() {
 	case reflect.Slice:
+		if v.Type() == reflect.TypeFor[json.RawMessage]() {
+			return "" // the model, which an order does not have
+		}
 		if v.IsNil() {
 			return v.Type().String()
 		}

@@ -4,173 +4,187 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/docket-orders/docket/eventstore"
+	"slices"
+	"sync"
+	"time"
 )
 
-// Rebuild makes a new generation from the whole log, beside the live one, and
-// switches to it. progress, which may be nil, is called now and then from one
-// goroutine. A failure, or the end of ctx before the switch, leaves the live
-// generation as it is and removes what was built.
+// Rebuild makes a new generation from the whole log, beside the one in force, and
+// switches to it. progress, which may be nil, is called now and then, one call at
+// a time. A failure, or the end of ctx before the switch, leaves what is in force
+// as it is and removes what was built.
 func (m *Manager) Rebuild(ctx context.Context, progress func(Progress)) error {
-	if err := m.Started(ctx); err != nil {
-		return err
-	}
-	// A first build of the live generation is waited for: it is no rebuild that
-	// anybody asked for.
-	select {
-	case <-m.decided:
-	case <-m.finished:
-		return m.over()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case <-m.rebuilds:
-		defer func() { m.rebuilds <- struct{}{} }()
-	default:
-		return ErrRebuilding
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(m.running, cancel)()
-	report := m.report(progress)
-	err := m.rebuild(ctx, report)
-	for errors.Is(err, eventstore.ErrConflict) && ctx.Err() == nil {
-		err = m.rebuild(ctx, report) // another docket was faster, and has the number
-	}
-	m.endReport(err)
-	return err
+	return m.group.rebuild(ctx, []*Manager{m}, progress)
 }
 
-func (m *Manager) rebuild(ctx context.Context, report func(Progress)) (err error) {
-	old, _ := m.generation()
-	if old == nil {
-		return m.over()
-	}
-	// Dockets that keep views of their own on one log share the registry. No number
-	// is used twice: what a folder has under one was switched to by its own docket.
-	inForce, expected, err := m.registry.live(ctx)
-	if err != nil {
-		return fmt.Errorf("rebuild: %w", err)
-	}
-	// What an earlier attempt left behind must not count.
-	p := Progress{Generation: max(old.number, inForce.Generation) + 1}
-	if err := m.Backend.Drop(ctx, p.Generation); err != nil {
-		return fmt.Errorf("rebuild: %w", err)
-	}
-	log, err := m.Store.Log(ctx)
-	if err != nil {
-		return fmt.Errorf("rebuild: identify log: %w", err)
-	}
-	g, err := m.open(ctx, p.Generation, Version)
-	if err != nil {
-		return fmt.Errorf("rebuild: %w", err)
-	}
-	live := false
-	defer func() {
-		if !live {
-			m.discard(g)
-		}
-	}()
-
-	lanes, err := claim(ctx, g.applier.sink, m.Owner)
-	if err != nil {
-		return fmt.Errorf("rebuild: %w", err)
-	}
-	last := p
-	if err := build(ctx, g.applier, lanes, log, m.spills(), p, func(p Progress) { last = p; report(p) }); err != nil {
-		return fmt.Errorf("rebuild: %w", err)
-	}
-	last.Phase = "following"
-	report(last)
-	m.feed(g, lanes, log)
-	if err := m.overtake(ctx, g, old); err != nil {
-		return fmt.Errorf("rebuild: %w", err)
-	}
-
-	// The switch may be asked for only as long as its outcome gets known: not
-	// the caller's context but Run's.
-	next := switched{Generation: g.number, Version: g.version, At: m.Clock()}
-	if err := m.registry.makeLive(m.running, next, expected); err != nil {
-		return fmt.Errorf("rebuild: %w", err)
-	}
-	live = true
-	m.mu.Lock()
-	m.live = g
-	for id, waiting := range m.waiters {
-		for _, moved := range waiting {
-			close(moved)
-		}
-		delete(m.waiters, id)
-	}
-	m.mu.Unlock()
-	last.Phase = "switched"
-	report(last)
-	select {
-	case <-g.feeder.done: // it failed while it was not live, and nobody heard
-		m.fail(g.feeder.failure())
-	default:
-	}
-	m.discard(old)
-	return nil
+// Rebuild is Manager.Rebuild in every store: one generation in all of them, and one
+// switch. progress is told of the store that is least far.
+func (s *Stores) Rebuild(ctx context.Context, progress func(Progress)) error {
+	return s.rebuild(ctx, s.managers, progress)
 }
 
-// overtake returns when g has all that is in the log now and all that old has
-// shown.
-func (m *Manager) overtake(ctx context.Context, g, old *generation) error {
-	target, err := m.lastEvent(ctx)
+// lastAct bounds what is done after somebody has left.
+const lastAct = 10 * time.Second
+
+func (s *Stores) rebuild(ctx context.Context, managers []*Manager, progress func(Progress)) error {
+	for _, m := range managers {
+		if err := m.ready(ctx); err != nil {
+			return fmt.Errorf("rebuild %s: %w", m.StoreName, err)
+		}
+		// A first build of the live generation is waited for: it is no rebuild that
+		// anybody asked for.
+		select {
+		case <-m.decided:
+		case <-m.finished:
+			return m.over()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	w := s.watch()
+	defer s.unwatch(w)
+	generation, err := s.begin(ctx, managers, building{Then: ThenSwitch, OnError: stopOnError, Share: 1}, false)
 	if err != nil {
 		return err
 	}
-	if err := g.feeder.reach(ctx, target); err != nil {
-		return err
-	}
-	if old.feeder != nil {
-		shown, _ := old.feeder.position()
-		if last, err := m.lastEvent(ctx); err != nil {
-			return err
-		} else if last.Before(shown) {
-			shown = last // the rest is foreign: no notice need come for it
+	r, err := s.await(ctx, w, generation, func(r Rebuild) {
+		if progress != nil && r.Progress != nil {
+			progress(*r.Progress)
 		}
-		return g.feeder.reach(ctx, shown)
-	}
-	return nil
-}
-
-// discard stops, closes and drops a generation that is not live. Its file may
-// stay behind when that fails: the next start removes it.
-func (m *Manager) discard(g *generation) {
-	if g.feeder != nil {
-		g.stop()
-		<-g.feeder.done
-	}
-	err := g.applier.sink.Close()
-	if err == nil {
-		err = m.Backend.Drop(context.WithoutCancel(m.running), g.number)
-	}
+	})
 	if err != nil {
-		m.Logger.Warn("generation not dropped", "generation", g.number, "error", err)
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAct)
+		defer cancel()
+		if failed := s.Cancel(ending, generation); failed != nil && !errors.Is(failed, ErrNoCandidate) && !errors.Is(failed, ErrClosed) {
+			err = fmt.Errorf("%w (%w)", err, failed)
+		}
+		return fmt.Errorf("rebuild: %w", err)
 	}
-}
-
-// report keeps the progress for Status and passes it on.
-func (m *Manager) report(progress func(Progress)) func(Progress) {
-	return func(p Progress) {
-		m.mu.Lock()
-		m.progress = &p
-		m.mu.Unlock()
+	switch r.Phase {
+	case PhaseSwitched:
+		if err := s.untilServed(ctx, managers, generation); err != nil {
+			return fmt.Errorf("rebuild: %w", err)
+		}
 		if progress != nil {
+			p := Progress{}
+			if now := s.progressOf(generation); now != nil {
+				p = *now
+			}
+			p.Generation, p.Phase = generation, string(PhaseSwitched)
 			progress(p)
 		}
+		return s.untilAlone(ctx, managers, generation)
+	case PhaseReady:
+		err := s.Cancel(ctx, generation)
+		return errors.Join(fmt.Errorf("rebuild: %s", r.Failure.Message), err)
+	case PhaseFailed:
+		return fmt.Errorf("rebuild: %w", &stopped{*r.Failure})
+	}
+	return fmt.Errorf("rebuild: generation %d was %s", generation, r.Phase)
+}
+
+// untilAlone waits until nothing is open here that the registry does not have.
+func (s *Stores) untilAlone(ctx context.Context, managers []*Manager, generation int) error {
+	return s.until(ctx, func() bool {
+		return !slices.ContainsFunc(managers, func(m *Manager) bool {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			for n := range m.open {
+				if !m.stands.holds(n) {
+					return true
+				}
+			}
+			return !m.closed && m.stands.inForce.number >= generation && m.closing != 0
+		})
+	})
+}
+
+// phases of a rebuild, in order.
+var phases = [...]string{"", "reading", "folding", "following", "switched"}
+
+// before reports whether a rebuild of one store is less far than of another.
+func (p Progress) before(q Progress) bool {
+	if a, b := slices.Index(phases[:], p.Phase), slices.Index(phases[:], q.Phase); a != b {
+		return a < b
+	}
+	return p.Events+p.Orders < q.Events+q.Orders
+}
+
+// watcher is told of a rebuild: the last of every phase, and nobody waits for it.
+type watcher struct {
+	mu      sync.Mutex
+	waiting []Progress
+}
+
+func (w *watcher) put(p Progress) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.waiting); n > 0 && w.waiting[n-1].Phase == p.Phase && w.waiting[n-1].Generation == p.Generation {
+		w.waiting[n-1] = p
+	} else if n < 4*len(phases) {
+		w.waiting = append(w.waiting, p)
+	} else {
+		w.waiting[n-1] = p
 	}
 }
 
-func (m *Manager) endReport(err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.progress, m.lastError = nil, ""
-	if err != nil {
-		m.lastError = err.Error()
+// take what was said of a generation.
+func (w *watcher) take(generation int) []Progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := w.waiting
+	w.waiting = nil
+	return slices.DeleteFunc(all, func(p Progress) bool { return p.Generation != generation })
+}
+
+func (s *Stores) watch() *watcher {
+	w := &watcher{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers[w] = true
+	return w
+}
+
+func (s *Stores) unwatch(w *watcher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.watchers, w)
+}
+
+// progressed tells who waits how far the store is that is least far.
+func (s *Stores) progressed(generation int) {
+	p := s.progressOf(generation)
+	if p == nil {
+		return
 	}
+	s.mu.Lock()
+	for w := range s.watchers {
+		w.put(*p)
+	}
+	s.mu.Unlock()
+	s.tellWaiting()
+}
+
+// tell makes conduct look again, and all who wait for what becomes of a rebuild.
+func (s *Stores) tell() {
+	signal(s.stirred)
+	s.mu.Lock()
+	s.turns++
+	s.mu.Unlock()
+	s.tellWaiting()
+}
+
+func (s *Stores) tellWaiting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// listen returns what is closed when anything becomes of a rebuild, and a number
+// that is another when it may be in the registry.
+func (s *Stores) listen() (<-chan struct{}, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed, s.turns
 }

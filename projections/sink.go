@@ -30,8 +30,13 @@ type Sink interface {
 
 	// Claim makes owner the owner of a lane: it compares token with the stored
 	// one, raises it, and returns the record as it is now. ErrLaneLost when the
-	// token differs.
+	// token differs. With an empty owner the lane is nobody's.
 	Claim(ctx context.Context, lane int, owner string, token uint64) (Checkpoint, error)
+
+	// Beat raises the beat of these lanes, as a sign of life, and changes
+	// nothing else; of each record Lane and Token count. Lanes whose stored token
+	// differs belong to another owner by now: they are left alone and returned.
+	Beat(ctx context.Context, lanes []Checkpoint) (lost []int, err error)
 
 	// Documents returns what is stored of these orders, as written last, in
 	// real time (not only what is searchable). Absent ones are left out. What
@@ -57,6 +62,14 @@ type Sink interface {
 	Inspector
 
 	Close() error
+}
+
+// LaneClaimer is a Sink that claims many lanes at the price of a few: where each
+// request has one, a rebuild would spend it 128 times.
+type LaneClaimer interface {
+	// ClaimLanes is Claim for all of these, of which Lane and Token count. Those
+	// whose token differs are another's, and left out of what it returns.
+	ClaimLanes(ctx context.Context, lanes []Checkpoint, owner string) ([]Checkpoint, error)
 }
 
 // Checkpoint says how far one lane is: every matching event at or before
@@ -109,10 +122,12 @@ const (
 // Parked is an order whose next event could not be applied. Its later events
 // wait in the log.
 type Parked struct {
-	OrderID  string
-	Revision int64 // of the first event that is not applied
-	Position eventstore.Position
-	Reason   string
+	OrderID  string              `json:"orderId"`
+	Revision int64               `json:"revision"` // of the first event that is not applied
+	Position eventstore.Position `json:"position"`
+	Reason   string              `json:"reason"`
+	// Store is where it is parked, in a list over several stores; else empty.
+	Store string `json:"store,omitempty"`
 }
 
 // MaxDocument bounds one document, in bytes of its JSON. Every store refuses a
@@ -124,6 +139,13 @@ var (
 	ErrLaneLost = errors.New("lane belongs to another owner")
 	// ErrRefused: the store will not have this document, now or later.
 	ErrRefused = errors.New("document is refused")
+	// ErrUnavailable: the store as a whole does not answer for now; asking again
+	// later may help. Nothing is parked for it.
+	ErrUnavailable = errors.New("the store of the views does not answer")
+	// ErrLost: the store answers, but what it kept of the generation, or a part
+	// of it, is gone: it was flushed, or came back empty. The generation is made
+	// again from the log, under its number.
+	ErrLost = errors.New("the store has lost the generation")
 	// ErrDamaged: the generation cannot be used as it is, now or later; a
 	// rebuild makes another.
 	ErrDamaged = errors.New("the views are damaged: docket projections rebuild orders makes them again")

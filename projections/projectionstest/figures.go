@@ -28,6 +28,20 @@ func Figures(kept []projections.Change) map[projections.FigureKey][8]int64 {
 	return figures(docs, t)
 }
 
+// talliesOf entries is what they add up to, those of orders and those of
+// customers apart.
+func talliesOf(entries map[string]entry) *tallies {
+	t := newTallies()
+	for _, e := range entries {
+		if e.json != nil {
+			t.add(e.contribution, 1)
+		} else {
+			t.addCustomer(e.contribution, 1)
+		}
+	}
+	return t
+}
+
 // figures of tallies of disjoint orders, and of the documents that facets
 // count.
 func figures(docs []view.Order, parts ...*tallies) allFigures {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"sync"
@@ -21,10 +22,18 @@ func (h *handle) everything(f func()) error {
 	return h.call(func() error { f(); return nil }, locks...)
 }
 
+type entry struct {
+	events       int64  // of the order: the revision they lead to, plus one
+	json         []byte // of orders, as what follows
+	contribution projections.Contribution
+	customers    []string // all whose it ever was
+	words        string
+}
+
 func entryOf(change projections.Change) entry {
 	change.Order.Degraded = nil
 	data, _ := json.Marshal(change.Order) // documents always encode
-	return entry{change.Order.Revision + 1, data, change.Contribution}
+	return entry{change.Order.Revision + 1, data, change.Contribution, nil, change.Words}
 }
 
 func (h *handle) Inspect(ctx context.Context, want []projections.Change) ([]projections.Kept, error) {
@@ -86,15 +95,13 @@ func (h *handle) Replace(ctx context.Context, orderID string, change *projection
 	var e entry
 	if change != nil {
 		e = entryOf(*change)
-	}
-	if reason, _ := h.reference.refused.Load(orderID); len(e.json) > projections.MaxDocument || reason != nil && change != nil {
-		return projections.ErrRefused
+		if err := h.reference.refuses(orderID, e); err != nil {
+			return fmt.Errorf("%w: %w", projections.ErrRefused, err)
+		}
 	}
 	return h.call(func() error {
-		former, now := h.slot(orderID).get(orderID).contribution.Customer, e.contribution.Customer
-		h.slot(former).set(former+" "+orderID, entry{}, (*tallies).addCustomer)
-		h.slot(now).set(now+" "+orderID, entry{contribution: e.contribution}, (*tallies).addCustomer)
-		h.slot(orderID).set(orderID, e, (*tallies).add)
+		e, _ = h.slot(orderID).keep(orderID, e, 0, true)
+		h.tell(orderID, e, true)
 		return nil
 	})
 }
@@ -103,14 +110,7 @@ func (h *handle) Recount(ctx context.Context) (changed int, err error) {
 	err = h.everything(func() {
 		for _, slot := range h.slots {
 			before := figures(nil, slot.counted)
-			*slot.counted = *newTallies() // Stats holds on to it
-			for _, e := range slot.entries {
-				if e.json != nil {
-					slot.counted.add(e.contribution, 1)
-				} else {
-					slot.counted.addCustomer(e.contribution, 1)
-				}
-			}
+			*slot.counted = *talliesOf(slot.entries) // Stats holds on to it
 			changed += differing(before, figures(nil, slot.counted))
 		}
 	})

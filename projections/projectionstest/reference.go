@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"github.com/docket-orders/docket/projections"
-	"github.com/docket-orders/docket/query"
 	"github.com/docket-orders/docket/view"
 )
 
@@ -39,12 +38,22 @@ var ErrInjected = errors.New("injected failure")
 func (r *Reference) FailWrites(n int) { r.failing.Store(int64(n)) }
 
 // BreakWrites makes the next n writes fail in the middle: the first half of
-// their documents (rounded up) is applied, and of the next one only what
-// concerns its customer; nothing else.
+// their documents (rounded up) is applied, and the next one without what
+// concerns its customers; nothing else.
 func (r *Reference) BreakWrites(n int) { r.breaking.Store(int64(n)) }
 
 // Refuse makes every generation refuse this order; a nil reason ends that.
 func (r *Reference) Refuse(orderID string, reason error) { r.refused.Store(orderID, reason) }
+
+// refuses is why an entry is refused, or nil.
+func (r *Reference) refuses(orderID string, e entry) error {
+	if len(e.json) > projections.MaxDocument {
+		return fmt.Errorf("%w: %d bytes", projections.ErrRefused, len(e.json))
+	}
+	reason, _ := r.refused.Load(orderID)
+	err, _ := reason.(error)
+	return err
+}
 
 // Open implements projections.Backend; the sink answers query.Views too.
 func (r *Reference) Open(ctx context.Context, number int) (projections.Sink, error) {
@@ -60,8 +69,11 @@ func (r *Reference) Open(ctx context.Context, number int) (projections.Sink, err
 	return h, h.Refresh(ctx)
 }
 
+// Drop implements projections.Backend; open handles answer ErrLost from then on.
 func (r *Reference) Drop(ctx context.Context, number int) error {
-	r.generations.Delete(number)
+	if g, there := r.generations.LoadAndDelete(number); there {
+		g.(*generation).dropped.Store(true)
+	}
 	return nil
 }
 
@@ -77,6 +89,7 @@ type generation struct {
 	control sync.Mutex // of what follows
 	lanes   [projections.Lanes]projections.Checkpoint
 	parked  map[string]projections.Parked
+	dropped atomic.Bool
 }
 
 // slot holds entries, under an order's id or, for each order of a customer,
@@ -87,29 +100,41 @@ type slot struct {
 	counted *tallies
 }
 
-type entry struct {
-	events       int64  // of orders: the revision they lead to, plus one
-	json         []byte // of orders
-	contribution projections.Contribution
-}
-
 func (g *generation) slot(key string) *slot {
 	return g.slots[crc32.ChecksumIEEE([]byte(key))%uint32(len(g.slots))]
 }
 
-// set replaces an entry, and counts the new contribution minus the one kept.
-func (s *slot) set(key string, e entry, count func(t *tallies, c projections.Contribution, sign int64)) {
+// set replaces an entry, unless a newer one is kept and force is not set.
+func (s *slot) set(key string, e entry, force bool) {
 	s.Lock()
 	defer s.Unlock()
-	count(s.counted, s.entries[key].contribution, -1)
-	count(s.counted, e.contribution, 1)
+	if force || s.entries[key].events <= e.events {
+		s.count(key, e, (*tallies).addCustomer)
+	}
+}
+
+// count replaces an entry, and counts the new contribution minus the one kept.
+func (s *slot) count(key string, e entry, add func(t *tallies, c projections.Contribution, sign int64)) {
+	add(s.counted, s.entries[key].contribution, -1)
+	add(s.counted, e.contribution, 1)
 	s.entries[key] = e
 }
 
-func (s *slot) get(key string) entry {
+// keep replaces an order's entry, unless what is kept is as new, or older than
+// events from first on need; always, with force. It returns what is kept now.
+func (s *slot) keep(id string, e entry, first int64, force bool) (entry, projections.Result) {
 	s.Lock()
 	defer s.Unlock()
-	return s.entries[key]
+	old := s.entries[id]
+	switch {
+	case old.events >= e.events && !force:
+		return old, projections.Already
+	case old.events < first && !force:
+		return old, projections.Gap
+	}
+	e.customers = slices.Compact(slices.Sorted(slices.Values(append(slices.Clip(old.customers), e.contribution.Customer))))
+	s.count(id, e, (*tallies).add)
+	return e, projections.Applied
 }
 
 // handle is an open generation. Calls hold calls for reading, Close takes it.
@@ -125,8 +150,11 @@ type handle struct {
 func (h *handle) call(f func() error, locks ...sync.Locker) error {
 	h.calls.RLock()
 	defer h.calls.RUnlock()
-	if h.closed {
+	switch {
+	case h.closed:
 		return projections.ErrClosed
+	case h.dropped.Load():
+		return projections.ErrLost
 	}
 	for _, lock := range locks {
 		lock.Lock()
@@ -159,6 +187,20 @@ func (h *handle) Claim(ctx context.Context, lane int, owner string, token uint64
 	return cp, err
 }
 
+func (h *handle) Beat(ctx context.Context, lanes []projections.Checkpoint) (lost []int, err error) {
+	err = h.call(func() error {
+		for _, cp := range lanes {
+			if h.lanes[cp.Lane].Token != cp.Token {
+				lost = append(lost, cp.Lane)
+				continue
+			}
+			h.lanes[cp.Lane].Beat++
+		}
+		return nil
+	}, &h.control)
+	return lost, err
+}
+
 func (h *handle) Parked(ctx context.Context) (out []projections.Parked, err error) {
 	err = h.call(func() error { out = slices.Collect(maps.Values(h.parked)); return nil }, &h.control)
 	slices.SortFunc(out, func(a, b projections.Parked) int { return cmp.Compare(a.OrderID, b.OrderID) })
@@ -186,35 +228,30 @@ func (h *handle) Write(ctx context.Context, batch projections.Batch) ([]projecti
 	})
 }
 
-// put writes the customers' slots and then the document's, which decides: a
-// repeat after a failure between them does all of it again.
+// put writes the document, which decides, and then tells the customers: a repeat
+// after a failure between them tells them again.
 func (h *handle) put(change projections.Change, whole bool) projections.Outcome {
-	doc, c := change.Order, change.Contribution
-	doc.Degraded = nil
-	data, err := json.Marshal(doc)
-	if len(data) > projections.MaxDocument {
-		err = fmt.Errorf("document of %d bytes", len(data))
-	}
-	if reason, _ := h.reference.refused.Load(doc.ID); reason != nil {
-		err = reason.(error)
-	}
-	old := h.slot(doc.ID).get(doc.ID)
-	switch {
-	case err != nil:
+	id, e := change.Order.ID, entryOf(change)
+	if err := h.reference.refuses(id, e); err != nil {
 		return projections.Outcome{Result: projections.Refused, Err: err}
-	case old.events > doc.Revision:
-		return projections.Outcome{Result: projections.Already}
-	case old.events < change.First:
-		return projections.Outcome{Result: projections.Gap}
 	}
-	if former := old.contribution.Customer; former != c.Customer {
-		h.slot(former).set(former+" "+doc.ID, entry{}, (*tallies).addCustomer)
-	}
-	h.slot(c.Customer).set(c.Customer+" "+doc.ID, entry{contribution: c}, (*tallies).addCustomer)
+	e, result := h.slot(id).keep(id, e, change.First, false)
 	if whole {
-		h.slot(doc.ID).set(doc.ID, entry{doc.Revision + 1, data, c}, (*tallies).add)
+		h.tell(id, e, false)
 	}
-	return projections.Outcome{Result: projections.Applied}
+	return projections.Outcome{Result: result}
+}
+
+// tell gives every customer whose the order ever was what it contributes now: a
+// former owner of the lane that comes late must find its news old there, too.
+func (h *handle) tell(id string, order entry, force bool) {
+	for _, customer := range order.customers {
+		told := entry{events: order.events}
+		if customer == order.contribution.Customer {
+			told.contribution = order.contribution
+		}
+		h.slot(customer).set(customer+" "+id, told, force)
+	}
 }
 
 func (h *handle) settle(batch projections.Batch) error {
@@ -239,7 +276,11 @@ func (h *handle) Documents(ctx context.Context, ids []string) (map[string]view.O
 	found := map[string]view.Order{}
 	return found, h.call(func() error {
 		for _, id := range ids {
-			if e := h.slot(id).get(id); e.json != nil {
+			s := h.slot(id)
+			s.Lock()
+			e := s.entries[id]
+			s.Unlock()
+			if e.json != nil {
 				var doc view.Order
 				if err := json.Unmarshal(e.json, &doc); err != nil {
 					return err
@@ -249,52 +290,4 @@ func (h *handle) Documents(ctx context.Context, ids []string) (map[string]view.O
 		}
 		return nil
 	})
-}
-
-func (h *handle) Order(ctx context.Context, id string) (doc view.Order, ok bool, err error) {
-	found, err := h.Documents(ctx, []string{id})
-	doc, ok = found[id]
-	return doc, ok, err
-}
-
-func (h *handle) Orders(ctx context.Context, q query.Question) (page query.Page, err error) {
-	err = h.call(func() error { page = answer(*h.visible.Load(), q); return nil })
-	return page, err
-}
-
-func (h *handle) Customer(ctx context.Context, id string) (sum view.CustomerSummary, ok bool, err error) {
-	slot := h.slot(id)
-	err = h.call(func() error { sum, ok = summarise(id, *h.visible.Load(), slot.counted); return nil }, slot)
-	return sum, ok, err
-}
-
-func (h *handle) CustomerOrders(ctx context.Context, id string, limit int, after *query.Key) (query.Page, error) {
-	return h.Orders(ctx, customerQuestion(id, limit, after))
-}
-
-func (h *handle) Stats(ctx context.Context, q query.StatsQuestion) (answer view.Stats, err error) {
-	parts, locks := []*tallies{}, []sync.Locker{}
-	for _, slot := range h.slots {
-		parts, locks = append(parts, slot.counted), append(locks, slot)
-	}
-	err = h.call(func() error { answer = stats(q, parts...); return nil }, locks...)
-	return answer, err
-}
-
-// Refresh makes lists and customers see what is there, slot by slot.
-func (h *handle) Refresh(ctx context.Context) error {
-	h.refresh.Lock() // a slower refresh must not bring an older list back
-	defer h.refresh.Unlock()
-	var keys []string
-	for _, slot := range h.slots {
-		slot.Lock()
-		keys = slices.AppendSeq(keys, maps.Keys(slot.entries))
-		slot.Unlock()
-	}
-	found, err := h.Documents(ctx, keys)
-	if err == nil {
-		docs := slices.Collect(maps.Values(found))
-		h.visible.Store(&docs)
-	}
-	return err
 }

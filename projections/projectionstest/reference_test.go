@@ -15,14 +15,43 @@ import (
 	"github.com/docket-orders/docket/query"
 )
 
+// TestReference runs the suite on the reference, as a whole and as a store of
+// one role.
 func TestReference(t *testing.T) {
-	projectionstest.Run(t, func(t testing.TB) projections.Backend { return projectionstest.NewReference() })
+	again := func(_ testing.TB, b projections.Backend) projections.Backend { return b }
+	for name, s := range map[string]projectionstest.Store{
+		"both": {
+			Open: func(testing.TB) projections.Backend { return projectionstest.NewReference() },
+			Nudge: func(_ testing.TB, b projections.Backend, number int) {
+				projectionstest.Nudge(b.(*projectionstest.Reference), number)
+			},
+		},
+		"hot": {
+			Open: func(testing.TB) projections.Backend {
+				return projectionstest.HotOnly{Reference: projectionstest.NewReference()}
+			},
+			Answers: projectionstest.Hot,
+			Nudge: func(_ testing.TB, b projections.Backend, number int) {
+				projectionstest.Nudge(b.(projectionstest.HotOnly).Reference, number)
+			},
+		},
+		"search": {
+			Open: func(testing.TB) projections.Backend {
+				return projectionstest.SearchOnly{Reference: projectionstest.NewReference()}
+			},
+			Answers: projectionstest.Search,
+		},
+	} {
+		s.Late, s.Again, s.Questions = true, again, 60
+		t.Run(name, func(t *testing.T) { projectionstest.Run(t, s) })
+	}
 }
 
-// TestReferenceSize: an adapter fits in 300 lines, all told, and what
-// reconciliation asks of it in 120 more.
+// TestReferenceSize: a sink fits in 300 lines, what reconciliation asks of it in
+// 120 more, what a difference asks in 40, and the answers to questions, of both
+// roles, in 80.
 func TestReferenceSize(t *testing.T) {
-	for pattern, most := range map[string]int{"reference*.go": 300, "inspector*.go": 120} {
+	for pattern, most := range map[string]int{"reference*.go": 300, "inspector*.go": 120, "prints*.go": 40, "answers*.go": 80} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -85,7 +114,7 @@ func TestInjectedFailures(t *testing.T) {
 	failed := projectionstest.ErrInjected
 	for name, got := range map[string]any{
 		"failing":  outcome(func(r *projectionstest.Reference) { r.FailWrites(2) }, []error{failed, failed, nil}, []int{0, 0, 9}),
-		"breaking": outcome(func(r *projectionstest.Reference) { r.BreakWrites(2) }, []error{failed, failed, nil}, []int{5, 5, 9}),
+		"breaking": outcome(func(r *projectionstest.Reference) { r.BreakWrites(2) }, []error{failed, failed, nil}, []int{6, 6, 9}),
 	} {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: stats are\n%+v\nwant\n%+v", name, got, want)

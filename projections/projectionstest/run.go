@@ -1,7 +1,11 @@
 // Package projectionstest checks that a store of views keeps what
-// projections.Sink, projections.Backend and query.Views promise: each promise
-// of their comments is a case. The answers to questions are compared with those
-// of a naive evaluation over all documents.
+// projections.Sink, projections.Backend and the questions of its role promise:
+// each promise of their comments is a case. The answers to questions are compared
+// with those of a naive evaluation over all documents.
+//
+// sinks.go has the cases of writing, lanes.go those of owners, closing.go those
+// of generations, search.go and hot.go those of questions, inspect.go those of
+// reconciliation, processes.go those of a store that several processes share.
 //
 // The tests of every adapter call Run. Reference is an adapter in memory that
 // keeps no more than what is promised, and fails on demand: for the tests of
@@ -25,81 +29,160 @@ import (
 	"github.com/docket-orders/docket/view"
 )
 
-// Sink is what a generation must be: writable, and able to answer.
+// Sink is a generation that answers all questions.
 type Sink interface {
 	projections.Sink
 	query.Views
 }
 
-// Open makes a backend of its own, empty, for each call. Its sinks must answer
-// query.Views too.
-type Open func(t testing.TB) projections.Backend
+// Role of a store: which questions it answers.
+type Role uint8
 
-// Run runs the suite.
-func Run(t *testing.T, open Open) {
+const (
+	Both   Role = iota // query.Views
+	Hot                // query.Hot
+	Search             // query.Search
+)
+
+// Store is what the suite runs on. Only Open must be given.
+type Store struct {
+	// Open makes a backend of its own, empty, for each call: on a server that
+	// others use at the same time, in a namespace of its own. The suite drops
+	// every generation that it made.
+	Open func(t testing.TB) projections.Backend
+	// Answers says what questions its sinks must answer.
+	Answers Role
+	// Late says that questions see what was written only after a Refresh, or
+	// where Question.Holding asks for it.
+	Late bool
+	// Again opens the generations of a backend that Open made as another process
+	// would: nothing is shared but the server. Nil for a store of one process.
+	Again func(t testing.TB, b projections.Backend) projections.Backend
+	// Nudge changes a figure of a generation, and leaves one that belongs to
+	// nothing, as another program would. May be nil.
+	Nudge func(t testing.TB, b projections.Backend, generation int)
+	// Questions is how many random list questions are asked each time; 0: 600.
+	Questions int
+}
+
+func (s Store) answers(r Role) bool { return s.Answers == Both || s.Answers == r }
+
+// Run runs the suite: every case that is about something the store has.
+func Run(t *testing.T, s Store) {
+	if s.Questions == 0 {
+		s.Questions = 600
+	}
+	search, hot, shared, nudged := s.answers(Search), s.answers(Hot), s.Again != nil, s.Nudge != nil
 	for _, c := range []struct {
-		name string
-		run  func(*testing.T, Open)
+		name    string
+		applies bool
+		run     func(*testing.T, Store)
 	}{
-		{"a new generation is empty", newGeneration},
-		{"documents read back as written", roundTrip},
-		{"documents only move forward", forward},
-		{"a gap holds back checkpoints, not the others", gap},
-		{"a refused document holds back checkpoints, not the others", refused},
-		{"checkpoints move by compare and set", checkpoints},
-		{"one of many claims wins", claims},
-		{"orders are parked and released with the checkpoints", parking},
-		{"generations are apart and survive closing", generations},
-		{"closing waits for calls", closing},
-		{"counters follow the documents", counters},
-		{"folded histories", histories},
-		{"many write at once", concurrentWriters},
-		{"questions see what a refresh made visible", visible},
-		{"list questions", questions},
-		{"walks visit every order once", walks},
-		{"full text", fullText},
-		{"customers", customers},
-		{"stats", statistics},
-		{"page, total and facets are of one instant", oneInstant},
-		{"what is healthy is the same", inspectHealthy},
-		{"what differs is shown", inspectDifferences},
-		{"ids of everything that is kept", listIDs},
-		{"figures are those of the documents", figuresFollow},
-		{"an order is replaced whatever is kept", replaces},
-		{"a recount follows the contributions", recounts},
-		{"inspection beside the feeder", besideTheFeeder},
+		{"a new generation is empty", true, newGeneration},
+		{"documents read back as written", true, roundTrip},
+		{"documents only move forward", true, forward},
+		{"a gap holds back checkpoints, not the others", true, gap},
+		{"a refused document holds back checkpoints, not the others", true, refused},
+		{"checkpoints move by compare and set", true, checkpoints},
+		{"one of many claims wins", true, claims},
+		{"many lanes are claimed as one is", true, claimsOfMany},
+		{"a beat is a sign of life and nothing else", true, beats},
+		{"orders are parked and released with the checkpoints", true, parking},
+		{"generations are apart and survive closing", true, generations},
+		{"closing waits for calls", true, closing},
+		{"counters follow the documents", true, counters},
+		{"folded histories", true, histories},
+		{"many write at once", true, concurrentWriters},
+		{"questions see what a refresh made visible", search, visible},
+		{"questions hold what they are told to", search, holding},
+		{"list questions", search, questions},
+		{"walks visit every order once", search, walks},
+		{"full text", search, fullText},
+		{"page, total and facets are of one instant", search, oneInstant},
+		{"orders by id are those written last", hot, byID},
+		{"customers", hot, customers},
+		{"stats", hot, statistics},
+		{"what is healthy is the same", true, inspectHealthy},
+		{"what differs is shown", true, inspectDifferences},
+		{"ids of everything that is kept", true, listIDs},
+		{"figures are those of the documents", true, figuresFollow},
+		{"an order is replaced whatever is kept", true, replaces},
+		{"a recount follows the contributions", hot, recounts},
+		{"a recount puts nudged figures right", nudged, nudgedFigures},
+		{"inspection beside the feeder", true, besideTheFeeder},
+		{"processes open one generation at once", shared, openedAtOnce},
+		{"one process sees what another wrote", shared, anotherProcess},
+		{"a former owner comes late", shared, formerOwner},
+		{"processes write the same orders at once", shared, sameOrders},
+		{"what another process dropped is gone", shared, droppedElsewhere},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
+		if c.applies {
+			t.Run(c.name, func(t *testing.T) { c.run(t, s) })
+		}
 	}
 }
 
 // fixture is a generation, and what should be in it.
 type fixture struct {
 	*testing.T
-	Sink
-	ctx  context.Context
-	docs map[string]view.Order
+	projections.Sink
+	hot     query.Hot    // nil where the store does not answer it
+	search  query.Search // so too
+	store   Store
+	backend projections.Backend
+	ctx     context.Context
+	docs    map[string]view.Order
 }
 
-func start(t *testing.T, open Open) *fixture {
+func start(t *testing.T, s Store) *fixture {
 	t.Helper()
-	f := &fixture{T: t, ctx: t.Context(), docs: map[string]view.Order{}}
-	f.Sink = openGeneration(t, open(t), 1)
-	t.Cleanup(func() { f.Sink.Close() })
+	return s.generation(t, s.Open(t), 1)
+}
+
+// generation opens one, and drops it at the end.
+func (s Store) generation(t *testing.T, b projections.Backend, number int) *fixture {
+	t.Helper()
+	f := &fixture{T: t, store: s, backend: b, ctx: t.Context(), docs: map[string]view.Order{}}
+	t.Cleanup(func() {
+		f.Close()
+		if err := b.Drop(context.WithoutCancel(f.ctx), number); err != nil {
+			t.Errorf("drop generation %d: %v", number, err)
+		}
+	})
+	f.open(number)
 	return f
 }
 
-func openGeneration(t testing.TB, b projections.Backend, generation int) Sink {
-	t.Helper()
-	sink, err := b.Open(t.Context(), generation)
+// open opens the generation, perhaps again.
+func (f *fixture) open(number int) {
+	f.Helper()
+	sink, err := f.backend.Open(f.ctx, number)
 	if err != nil {
-		t.Fatal(err)
+		f.Fatalf("open generation %d: %v", number, err)
 	}
-	both, ok := sink.(Sink)
-	if !ok {
-		t.Fatalf("%T does not answer query.Views", sink)
+	f.Sink = sink
+	if f.store.answers(Hot) {
+		f.hot = sink.(query.Hot)
 	}
-	return both
+	if f.store.answers(Search) {
+		f.search = sink.(query.Search)
+	}
+}
+
+// another is the same generation, opened by another process.
+func (f *fixture) another() *fixture {
+	f.Helper()
+	g := &fixture{T: f.T, store: f.store, backend: f.store.Again(f.T, f.backend), ctx: f.ctx, docs: f.docs}
+	g.open(1)
+	f.Cleanup(func() { g.Close() })
+	return g
+}
+
+// counts reports whether the store keeps figures: one that answers hot questions
+// does, and so does any that does not count for itself.
+func (f *fixture) counts() bool {
+	_, self := f.Sink.(projections.SelfCounting)
+	return f.hot != nil || !self
 }
 
 // results writes a batch and returns its outcomes' results.
@@ -165,6 +248,9 @@ func (f *fixture) lane(lane int) projections.Checkpoint {
 func (f *fixture) checkCounters() {
 	f.Helper()
 	f.refresh()
+	if f.hot == nil {
+		return
+	}
 	t := newTallies()
 	for _, doc := range f.docs {
 		t.add(projections.Contributions(doc), 1)
@@ -173,12 +259,12 @@ func (f *fixture) checkCounters() {
 	for _, q := range []query.StatsQuestion{
 		{}, {Top: 5}, {Top: 1000}, {From: "2018-01-30"}, {To: "2018-01-31"}, {From: "2018-01-30", To: "2018-02-01"}, {From: "2030-01-01"},
 	} {
-		got, err := f.Stats(f.ctx, q)
+		got, err := f.hot.Stats(f.ctx, q)
 		f.same(fmt.Sprintf("stats %+v", q), got, stats(q, t), err)
 	}
 	for i := range 45 {
 		id := fmt.Sprintf("c%d", i)
-		got, ok, err := f.Customer(f.ctx, id)
+		got, ok, err := f.hot.Customer(f.ctx, id)
 		want, wantOK := summarise(id, f.all(), t)
 		f.same("customer "+id, []any{got, ok}, []any{want, wantOK}, err)
 	}
@@ -191,9 +277,20 @@ func (f *fixture) checkDocuments() {
 	got, err := f.Documents(f.ctx, append(ids, "absent"))
 	f.same("documents", got, f.docs, err)
 	f.refresh()
+	if f.search == nil {
+		return
+	}
 	q := query.Question{Sort: query.Sort{By: query.ByPlacedAt}, Limit: query.MaxLimit, Facets: query.Facets}
-	page, err := f.Orders(f.ctx, q)
+	page, err := f.search.Orders(f.ctx, q)
 	f.samePage(q, page, answer(f.all(), q), err)
+}
+
+// checkAll asks about everything.
+func (f *fixture) checkAll() {
+	f.Helper()
+	f.checkDocuments()
+	f.checkCounters()
+	f.checkHealthy()
 }
 
 // same fails where got is not want as JSON, which is what documents are: an

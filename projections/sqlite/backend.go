@@ -26,9 +26,12 @@ type Options struct {
 	VFS string
 	// Disk is under what is not SQLite's; nil: the operating system's.
 	Disk disk.FS
+	// Projection is in the names of the files; empty: projections.Name.
+	Projection string
 }
 
-// Backend keeps one file per generation: <dir>/views/orders-<generation>.db.
+// Backend keeps one file per generation: <dir>/views/orders-<generation>.db, or
+// with the name of another projection in front.
 type Backend struct {
 	dir     string
 	options Options
@@ -41,6 +44,9 @@ func NewBackend(dir string, o Options) *Backend {
 	}
 	if o.Disk == nil {
 		o.Disk = disk.OS()
+	}
+	if o.Projection == "" {
+		o.Projection = projections.Name
 	}
 	o.VFS = dirsync.VFS(o.VFS)
 	return &Backend{filepath.Join(dir, "views"), o}
@@ -76,7 +82,9 @@ func (b *Backend) Drop(ctx context.Context, generation int) error {
 	return nil
 }
 
-const prefix, suffix = "orders-", ".db"
+const suffix = ".db"
+
+func (b *Backend) prefix() string { return b.options.Projection + "-" }
 
 // Generations lists the files that are there, ascending.
 func (b *Backend) Generations(ctx context.Context) ([]int, error) {
@@ -86,7 +94,7 @@ func (b *Backend) Generations(ctx context.Context) ([]int, error) {
 	}
 	var found []int
 	for _, e := range entries {
-		name, isPrefix := strings.CutPrefix(e.Name(), prefix)
+		name, isPrefix := strings.CutPrefix(e.Name(), b.prefix())
 		name, isSuffix := strings.CutSuffix(name, suffix)
 		if n, err := strconv.Atoi(name); err == nil && isPrefix && isSuffix && strconv.Itoa(n) == name {
 			found = append(found, n)
@@ -97,5 +105,5 @@ func (b *Backend) Generations(ctx context.Context) ([]int, error) {
 }
 
 func (b *Backend) file(generation int) string {
-	return filepath.Join(b.dir, prefix+strconv.Itoa(generation)+suffix)
+	return filepath.Join(b.dir, b.prefix()+strconv.Itoa(generation)+suffix)
 }

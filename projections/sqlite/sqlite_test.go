@@ -17,15 +17,17 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	projectionstest.Run(t, func(t testing.TB) projections.Backend { return sqlite.NewBackend(t.TempDir(), sqlite.Options{}) })
+	projectionstest.Run(t, projectionstest.Store{Open: func(t testing.TB) projections.Backend {
+		return sqlite.NewBackend(t.TempDir(), sqlite.Options{})
+	}})
 }
 
 // TestOneReader: questions wait for the only connection, and a caller that gives
 // up is not kept.
 func TestOneReader(t *testing.T) {
-	projectionstest.Run(t, func(t testing.TB) projections.Backend {
+	projectionstest.Run(t, projectionstest.Store{Open: func(t testing.TB) projections.Backend {
 		return sqlite.NewBackend(t.TempDir(), sqlite.Options{Readers: 1})
-	})
+	}})
 }
 
 func openIn(t *testing.T, dir string) projectionstest.Sink {

@@ -170,6 +170,26 @@ func (s *Store) Claim(ctx context.Context, lane int, owner string, token uint64)
 	return cp, wrap(err, "claim lane %d", lane)
 }
 
+// Beat implements projections.Sink.
+func (s *Store) Beat(ctx context.Context, lanes []projections.Checkpoint) (lost []int, err error) {
+	err = s.write(ctx, func(c *conn) error {
+		lost = lost[:0]
+		for _, cp := range lanes {
+			alive := false
+			err := c.each(`UPDATE checkpoints SET beat = beat + 1 WHERE lane = ? AND token = ? RETURNING lane`,
+				[]any{cp.Lane, int64(cp.Token)}, func(*sqlite3.Stmt) error { alive = true; return nil })
+			if err != nil {
+				return err
+			}
+			if !alive {
+				lost = append(lost, cp.Lane)
+			}
+		}
+		return nil
+	})
+	return lost, wrap(err, "raise beats")
+}
+
 // Documents implements projections.Sink.
 func (s *Store) Documents(ctx context.Context, ids []string) (map[string]view.Order, error) {
 	found := make(map[string]view.Order, len(ids))

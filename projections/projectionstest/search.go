@@ -1,10 +1,12 @@
 package projectionstest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,14 +16,78 @@ import (
 	"github.com/docket-orders/docket/view"
 )
 
-func visible(t *testing.T, open Open) {
-	f := start(t, open)
+func visible(t *testing.T, s Store) {
+	f := start(t, s)
 	for _, doc := range Documents(20, 30) {
 		f.put(doc)
-		f.refresh()
-		page, err := f.Orders(f.ctx, query.Question{IDs: []string{doc.ID}, Sort: query.Sort{By: query.ByPlacedAt}, Limit: 1})
+		if s.Late {
+			f.refresh()
+		}
+		page, err := f.search.Orders(f.ctx, query.Question{IDs: []string{doc.ID}, Sort: query.Sort{By: query.ByPlacedAt}, Limit: 1})
 		f.same("the new order", page.Items, []view.Order{doc}, err)
 	}
+}
+
+// holding asks for orders right after they were written, without a refresh.
+func holding(t *testing.T, s Store) {
+	f := start(t, s)
+	r := random(27)
+	ask := func(id string, revision int64) (query.Page, error) {
+		return f.search.Orders(f.ctx, query.Question{
+			Sort: query.Sort{By: query.ByNumber}, Limit: query.MaxLimit, Facets: query.Facets,
+			Holding: &query.Holding{OrderID: id, Revision: revision},
+		})
+	}
+	everything := query.Question{Sort: query.Sort{By: query.ByNumber}, Limit: query.MaxLimit, Facets: query.Facets}
+	for _, doc := range Documents(27, 15) {
+		for range 2 {
+			f.put(doc)
+			page, err := ask(doc.ID, doc.Revision)
+			f.samePage(everything, page, answer(f.all(), everything), err)
+			doc = later(r, doc)
+		}
+		older, err := ask(doc.ID, 0) // any revision from there on will do
+		f.same("total, holding an older revision", older.Total, len(f.docs), err)
+	}
+	if !s.Late {
+		return // it passes over what it is told
+	}
+	kept := pick(r, f.all())
+	for name, held := range map[string]query.Holding{
+		"an order that is not there":         {OrderID: "absent", Revision: 0},
+		"a revision that is not there":       {OrderID: kept.ID, Revision: kept.Revision + 1},
+		"an order whose id differs by case":  {OrderID: strings.ToUpper(kept.ID) + "X", Revision: 0},
+		"a revision that will never be kept": {OrderID: kept.ID, Revision: 1 << 39},
+	} {
+		if page, err := ask(held.OrderID, held.Revision); !errors.Is(err, query.ErrBehind) {
+			t.Errorf("%s: %d orders, %v", name, page.Total, err)
+		}
+	}
+
+	// Many wait at once, each for an order of its own.
+	var wg sync.WaitGroup
+	for lane, doc := range Documents(28, 40)[:16] {
+		doc.ID = fmt.Sprint("held-", lane)
+		wg.Go(func() {
+			for range 5 {
+				outcomes, err := f.Write(f.ctx, projections.Batch{Changes: []projections.Change{ChangeTo(doc, 0)}})
+				if err != nil || outcomes[0].Result != projections.Applied {
+					t.Errorf("write %s: %v, %v", doc.ID, outcomes, err)
+					return
+				}
+				page, err := f.search.Orders(f.ctx, query.Question{
+					IDs: []string{doc.ID}, Sort: query.Sort{By: query.ByNumber}, Limit: 1,
+					Holding: &query.Holding{OrderID: doc.ID, Revision: doc.Revision},
+				})
+				if err != nil || len(page.Items) != 1 || page.Items[0].Revision != doc.Revision {
+					t.Errorf("%s at %d: %+v, %v", doc.ID, doc.Revision, page.Items, err)
+					return
+				}
+				doc.Revision++
+			}
+		})
+	}
+	wg.Wait()
 }
 
 var sorts = []query.SortBy{query.ByPlacedAt, query.ByUpdatedAt, query.ByTotal, query.ByNumber}
@@ -120,15 +186,15 @@ func question(r *rand.Rand, docs []view.Order) query.Question {
 	return q
 }
 
-func questions(t *testing.T, open Open) {
-	f := start(t, open)
+func questions(t *testing.T, s Store) {
+	f := start(t, s)
 	r := random(21)
 	docs := Documents(21, 600)
 	f.put(docs...)
 	f.refresh()
-	for range 600 {
+	for range s.Questions {
 		q := question(r, docs)
-		page, err := f.Orders(f.ctx, q)
+		page, err := f.search.Orders(f.ctx, q)
 		f.samePage(q, page, answer(docs, q), err)
 	}
 	// And after every document was written again, most of them with other
@@ -138,16 +204,16 @@ func questions(t *testing.T, open Open) {
 	}
 	f.put(docs...)
 	f.refresh()
-	for range 600 {
+	for range s.Questions {
 		q := question(r, docs)
-		page, err := f.Orders(f.ctx, q)
+		page, err := f.search.Orders(f.ctx, q)
 		f.samePage(q, page, answer(docs, q), err)
 	}
 }
 
 // walks goes through random questions page by page.
-func walks(t *testing.T, open Open) {
-	f := start(t, open)
+func walks(t *testing.T, s Store) {
+	f := start(t, s)
 	r := random(22)
 	docs := Documents(22, 400)
 	f.put(docs...)
@@ -163,7 +229,7 @@ func walks(t *testing.T, open Open) {
 		want := answer(docs, whole)
 		var got []string
 		for {
-			page, err := f.Orders(f.ctx, q)
+			page, err := f.search.Orders(f.ctx, q)
 			if err != nil {
 				t.Fatalf("%s: %v", describe(q), err)
 			}
@@ -181,8 +247,8 @@ func walks(t *testing.T, open Open) {
 	}
 }
 
-func fullText(t *testing.T, open Open) {
-	f := start(t, open)
+func fullText(t *testing.T, s Store) {
+	f := start(t, s)
 	doc := func(id, title, name string) view.Order {
 		d := Documents(23, 1)[0]
 		d.ID, d.Number, d.Customer.Name, d.Customer.Email = id, "N-"+id, name, ""
@@ -209,7 +275,7 @@ func fullText(t *testing.T, open Open) {
 		if len(words) == 0 {
 			t.Fatalf("%q has no words", c.text)
 		}
-		page, err := f.Orders(f.ctx, query.Question{Words: words, Sort: query.Sort{By: query.ByNumber}, Limit: 10})
+		page, err := f.search.Orders(f.ctx, query.Question{Words: words, Sort: query.Sort{By: query.ByNumber}, Limit: 10})
 		f.same(fmt.Sprintf("%.20q", c.text), strings.Join(ids(page.Items), " "), c.want, err)
 	}
 	// A changed text is found by its new words only.
@@ -218,62 +284,14 @@ func fullText(t *testing.T, open Open) {
 	f.put(changed)
 	f.refresh()
 	for text, want := range map[string]int64{"tea": 1, "cafe": 1, "creme": 0, "jose": 3} {
-		page, err := f.Orders(f.ctx, query.Question{Words: projections.Words(text), Sort: query.Sort{By: query.ByNumber}, Limit: 10})
+		page, err := f.search.Orders(f.ctx, query.Question{Words: projections.Words(text), Sort: query.Sort{By: query.ByNumber}, Limit: 10})
 		f.same(text, page.Total, want, err)
 	}
 }
 
-func customers(t *testing.T, open Open) {
-	f := start(t, open)
-	r := random(24)
-	docs := Documents(24, 300)
-	f.put(docs...)
-	for i := range docs {
-		docs[i] = later(r, docs[i])
-	}
-	f.put(docs...)
-	f.checkCounters()
-	for i := range 42 {
-		id := fmt.Sprintf("c%d", i)
-		var after *query.Key
-		for more := true; more; more = after != nil {
-			q := customerQuestion(id, 4, after)
-			page, err := f.CustomerOrders(f.ctx, id, 4, after)
-			f.samePage(q, page, answer(docs, q), err)
-			after = page.Next
-		}
-	}
-	// Guests are no customer.
-	_, ok, err := f.Customer(f.ctx, "")
-	f.same("the guest", ok, false, err)
-	page, err := f.CustomerOrders(f.ctx, "", 10, nil)
-	f.same("the guest's orders", len(page.Items), 0, err)
-}
-
-func statistics(t *testing.T, open Open) {
-	f := start(t, open)
-	docs := Documents(25, 300)
-	f.put(docs...)
-	f.checkCounters()
-
-	// What comes down to nothing is not there any more.
-	var gone []view.Order
-	for _, doc := range docs {
-		doc.Revision += 10
-		doc.Currency, doc.Status, doc.Tags = "EUR", "cancelled", []string{"other"}
-		doc.Customer = view.Customer{ID: "c1"}
-		lines(random(1), &doc)
-		gone = append(gone, doc)
-	}
-	f.put(gone...)
-	f.checkCounters()
-	stats, err := f.Stats(f.ctx, query.StatsQuestion{})
-	f.same("currencies", len(stats.Currencies), 1, err)
-}
-
 // oneInstant asks while documents change, all of them in each batch.
-func oneInstant(t *testing.T, open Open) {
-	f := start(t, open)
+func oneInstant(t *testing.T, s Store) {
+	f := start(t, s)
 	docs := Documents(26, 40)
 	for i := range docs {
 		docs[i].Status, docs[i].Tags = "placed", []string{"0"}
@@ -318,7 +336,7 @@ func oneInstant(t *testing.T, open Open) {
 			{PlacedFrom: &firstPlaced, Status: []string{"placed", "confirmed"}},
 		} {
 			q.Sort, q.Limit, q.Facets = query.Sort{By: query.ByUpdatedAt}, 100, []string{"status", "tag"}
-			page, err := f.Orders(f.ctx, q)
+			page, err := f.search.Orders(f.ctx, q)
 			if err != nil {
 				t.Fatal(err)
 			}
