@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/eventstore"
-	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/reconcile"
 )
 
@@ -29,7 +27,7 @@ type metrics struct {
 	handler    http.Handler
 }
 
-func newMetrics(store eventstore.Store, orders *command.Orders, views *projections.Manager, refusals *audit.Refusals, gates *gates) *metrics {
+func newMetrics(o Options, kept []*projection, gates *gates) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "docket_http_requests_total", Help: "Requests answered, by route, method and status.",
@@ -50,7 +48,7 @@ func newMetrics(store eventstore.Store, orders *command.Orders, views *projectio
 	registry.MustRegister(
 		m.requests, m.duration, m.inFlight, m.commands,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		parts{store, orders, views, refusals}, gates,
+		parts{o.Orders, o.Refusals, o.Store}, viewMetrics(kept), rebuildMetrics(kept), gates,
 		m.reconciled.verdict, m.reconciled.findings, m.reconciled.repaired, m.reconciled.ended,
 	)
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
@@ -110,12 +108,11 @@ func (g reconciled) set(report reconcile.Report) {
 	g.ended.WithLabelValues().Set(float64(report.EndedAt.UnixMilli()) / 1000)
 }
 
-// parts asks the write side and the projection when metrics are collected.
+// parts asks the write side when metrics are collected.
 type parts struct {
-	store    eventstore.Store
 	orders   *command.Orders
-	views    *projections.Manager
 	refusals *audit.Refusals
+	log      eventstore.Store
 }
 
 type partMetric struct {
@@ -144,12 +141,9 @@ var (
 		commandMetric("snapshot_audits", "Snapshots compared with a full replay.", func(c command.Metrics) int64 { return c.Audits }),
 		commandMetric("snapshot_audit_differences", "Snapshots that a full replay proved wrong.", func(c command.Metrics) int64 { return c.AuditDifferences }),
 	}
-	lagSeconds = prometheus.NewDesc("docket_projection_lag_seconds", "Age of the first event that is not applied.", []string{"projection", "generation", "state"}, nil)
-	lagEvents  = prometheus.NewDesc("docket_projection_lag_events", "Events read and not yet applied.", []string{"projection", "generation", "state"}, nil)
 	recorded   = prometheus.NewDesc("docket_refusals_recorded_total", "Refused commands that were recorded.", nil, nil)
 	unrecorded = prometheus.NewDesc("docket_refusals_unrecorded_total", "Refused commands that came too fast to be recorded, or while the store failed.", nil, nil)
 	reachable  = prometheus.NewDesc("docket_event_store_reachable", "0 while the event store, behind a network, does not answer; else 1.", nil, nil)
-	parked     = prometheus.NewDesc("docket_projection_parked_orders", "Orders whose next event could not be applied.", []string{"projection", "generation", "state"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -160,13 +154,9 @@ func (p parts) Describe(out chan<- *prometheus.Desc) {
 	out <- reachable
 	out <- recorded
 	out <- unrecorded
-	out <- lagSeconds
-	out <- lagEvents
-	out <- parked
 }
 
-// Collect implements prometheus.Collector. A projection that does not answer in
-// time is left out.
+// Collect implements prometheus.Collector.
 func (p parts) Collect(out chan<- prometheus.Metric) {
 	counted := p.orders.Metrics()
 	for _, m := range commandMetrics {
@@ -176,20 +166,8 @@ func (p parts) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(recorded, prometheus.CounterValue, float64(refused.Recorded))
 	out <- prometheus.MustNewConstMetric(unrecorded, prometheus.CounterValue, float64(refused.Unrecorded))
 	answers := 1.0
-	if eventstore.UnreachableOf(p.store) != nil {
+	if eventstore.UnreachableOf(p.log) != nil {
 		answers = 0
 	}
 	out <- prometheus.MustNewConstMetric(reachable, prometheus.GaugeValue, answers)
-	ctx, cancel := context.WithTimeout(context.Background(), probeTimeOf(p.store))
-	defer cancel()
-	status, err := p.views.Status(ctx)
-	for _, g := range status.Generations {
-		labels := []string{status.Name, strconv.Itoa(g.Generation), g.State}
-		out <- prometheus.MustNewConstMetric(parked, prometheus.GaugeValue, float64(g.Parked), labels...)
-		if err != nil {
-			continue // the lag is not known
-		}
-		out <- prometheus.MustNewConstMetric(lagSeconds, prometheus.GaugeValue, g.Lag.Age.Seconds(), labels...)
-		out <- prometheus.MustNewConstMetric(lagEvents, prometheus.GaugeValue, float64(g.Lag.Events), labels...)
-	}
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/projections"
+	"github.com/docket-orders/docket/view"
 )
 
 type object = map[string]any
@@ -28,9 +30,11 @@ var headerDocs = map[string]string{
 	"Idempotency-Key": "1 to 255 visible ASCII characters. The same key with the same request has one effect and the same answer; without one the server makes a key and answers it.",
 	"If-Match":        `ETag of the order, "17" or "17.g3" (the revision counts), or *.`,
 	"If-None-Match":   "ETag of an earlier answer; 304 when it is still the same.",
-	"Prefer":          "Commands: return=representation. Reads: wait=SECONDS, how long to wait for the Consistency-Token. Reconciliations: wait=SECONDS, how long to wait for the end.",
+	"Prefer":          "Commands: return=representation. Reads: wait=SECONDS, how long to wait for the Consistency-Token. Reconciliations and differences of generations: wait=SECONDS, how long to wait for the end.",
 	"Consistency-Token": "Of a command's answer: the read sees that write, or says that it is not there yet. What the log answers (an order at a point in the past, " +
 		"/events, /diff, /why, /refusals) holds every acknowledged write: nothing is waited for there, and only a token that is malformed or of another log is refused.",
+	"Accept":           "text/event-stream: events as it goes on, until it is over; anything else: the answer as JSON.",
+	"Last-Event-ID":    "Id of the last event that arrived. Each event tells all there is to know, so none is missed; after the end it is 204.",
 	"X-Correlation-Id": "The matter that this request belongs to, 1 to 128 visible ASCII characters. It is answered, logged, and recorded with what a command wrote or with its refusal; a command without one gets the id of the command.",
 	"X-Causation-Id":   "What made the caller send this, for example the id of an event: 1 to 128 visible ASCII characters. It is recorded with what the command wrote, or with its refusal.",
 }
@@ -48,6 +52,24 @@ var answerHeaderDocs = map[string]string{
 
 // fieldDocs describes fields of answers whose names do not say enough.
 var fieldDocs = map[string]string{
+	"RebuildBody.then":              "What becomes of the generation: ask (wait for a switch; when absent), switch, switch-if-equal (when nothing differs, else ask), switch-only (when nothing but fields differs, else ask).",
+	"RebuildBody.fields":            "Fields that may differ with switch-only: paths of the order document, elements of lists as *, with all that is below them: /lines/*/quantity.",
+	"RebuildBody.share":             "Of the machine that the build may take: above 0, at most 1, which is unthrottled; 0.5 when absent. It takes less while live traffic is slowed down.",
+	"RebuildBody.reason":            "For whoever reads the history.",
+	"RollbackBody.acceptStale":      "Return also to a generation that stands still since no running docket carries its version: what was written since is not in it.",
+	"GenerationAnswer.served":       "It is the one that answers here.",
+	"GenerationAnswer.state":        "live: in force. previous: in force before, kept up to date for a rollback. building, ready: made by a rebuild. frozen: no running docket carries its version, it stands still. newer: than this program can read. away: the store does not answer. left over: it is being removed.",
+	"ProjectionAnswer.rebuild":      "The newest, whatever became of it.",
+	"ProjectionAnswer.notes":        "What is unusual, in words.",
+	"ProjectionAnswer.next":         "What may be typed now.",
+	"GenerationsAnswer.same":        "Nothing would change, in any store.",
+	"ReadModelAnswer.version":       "Of this program.",
+	"QuestionAnswer.name":           "The last part of the path.",
+	"QuestionAnswer.parameters":     "Beside limit and cursor, which every question takes.",
+	"ParameterAnswer.type":          "integer, from min to max; or text, of 1 to 200 characters.",
+	"ModelDocumentAnswer.document":  "What the read model keeps of the order, as it says.",
+	"ModelDocumentAnswer.revision":  "Of the order: of the last event in the document.",
+	"ModelDocumentAnswer.degraded":  "Why the document lags behind its order.",
 	"HistoryAnswer.revision":        "Of the order at the cut: the highest revision that is among its events.",
 	"HistoryAnswer.next":            "The parameter after of the next page; absent on the last one.",
 	"DiffAnswer.changes":            "By path; empty when the order is the same at both points.",
@@ -64,9 +86,9 @@ var fieldDocs = map[string]string{
 	"audit.Origin.value":            "At the cut; null when the field that is asked for was there before and no longer is.",
 	"audit.Origin.at":               "Business time of the event.",
 	"audit.Origin.recordedAt":       "When the event was written to the log.",
-	"query.FieldChange.path":        "Like a JSON Pointer, with elements of lists named by their id: /lines/L1/quantity; of several with the same id the second is L1#2, and so on. The path of such a list itself tells that its elements changed places.",
-	"query.FieldChange.before":      "Absent when the field was not there.",
-	"query.FieldChange.after":       "Absent when the field is not there.",
+	"fields.FieldChange.path":       "Like a JSON Pointer, with elements of lists named by their id: /lines/L1/quantity; of several with the same id the second is L1#2, and so on. The path of such a list itself tells that its elements changed places.",
+	"fields.FieldChange.before":     "Absent when the field was not there.",
+	"fields.FieldChange.after":      "Absent when the field is not there.",
 	"RefusalsAnswer.items":          "The newest last. Of each caller 60 refusals a minute are recorded on average, and 60 at once; what is beyond is only counted.",
 	"RefusalsAnswer.total":          "How many refusals are recorded of the order.",
 	"RefusalsAnswer.next":           "The parameter before of the page of older ones; absent on the last one.",
@@ -78,6 +100,12 @@ var fieldDocs = map[string]string{
 	"audit.Refused.recordedAt":      "When the command was refused, by the clock of the writer.",
 	"audit.Refused.causationId":     "X-Causation-Id of the command.",
 	"audit.Refused.unrecordedSince": "When the first of the unrecorded ones was refused.",
+}
+
+// ofModels reports a field that an order never has: there stores keep what read
+// models make of it.
+func ofModels(t reflect.Type, f field) bool {
+	return t == reflect.TypeFor[view.Order]() && f.name == "model"
 }
 
 // document is the OpenAPI 3.1 document of the routes. Schemas come from the Go
@@ -211,6 +239,13 @@ func (d *documenter) responses(rt *route) object {
 			},
 		}}
 	}
+	if slices.Contains(rt.headers, "Accept") {
+		success["content"].(object)[eventStream] = object{"schema": object{"type": "string"}}
+		responses["204"] = object{"description": "The last event that arrived was the end"}
+	}
+	if _, ok := rt.answer.(GenerationsAnswer); ok {
+		responses["202"] = object{"description": "It is being compared; ask again", "content": object{"application/json": object{"schema": d.schema(reflect.TypeFor[ComparingAnswer]())}}}
+	}
 	if rt.path == "/readyz" {
 		responses["503"] = object{"description": "Nothing can be served", "content": success["content"]}
 	}
@@ -328,6 +363,8 @@ func (d *documenter) schema(t reflect.Type) object {
 		return object{"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217"}
 	case reflect.TypeFor[jsontext.Value](), reflect.TypeFor[rawjson.RawMessage]():
 		return object{}
+	case reflect.TypeFor[projections.Then]():
+		return object{"type": "string", "enum": thenNames()}
 	case reflect.TypeFor[money.Amount]():
 		d.schemas["Money"] = object{
 			"type": "object", "required": []string{"amount", "currency"}, "additionalProperties": false,
@@ -347,6 +384,10 @@ func (d *documenter) schema(t reflect.Type) object {
 		return object{"type": "boolean"}
 	case reflect.Int, reflect.Int64:
 		return object{"type": "integer"}
+	case reflect.Float64:
+		return object{"type": "number"}
+	case reflect.Array:
+		return object{"type": "array", "items": d.schema(t.Elem()), "minItems": t.Len(), "maxItems": t.Len()}
 	case reflect.Slice:
 		return object{"type": "array", "items": d.schema(t.Elem())}
 	case reflect.Map:
@@ -379,6 +420,9 @@ func (d *documenter) structSchema(t reflect.Type) object {
 	d.schemas[name] = schema // before its fields, which may refer to it
 	properties, required := object{}, []string{}
 	for _, f := range fieldsOf(t) {
+		if ofModels(t, f) {
+			continue
+		}
 		property := d.schema(f.typ)
 		if doc := fieldDocs[name+"."+f.name]; doc != "" {
 			property["description"] = doc

@@ -31,7 +31,7 @@ func TestDocumentListsWhatIsServed(t *testing.T) {
 		for method := range item.(map[string]any) {
 			documented++
 			served := strings.NewReplacer("{id}", "x", "{pid}", "x", "{sid}", "x", "{rid}", "x", "{fid}", "x", "{hid}", "x",
-				"{eid}", "x", "{name}", "x", "{stream}", "x").Replace(path)
+				"{eid}", "x", "{name}", "x", "{stream}", "x", "{generation}", "x", "{question}", "x").Replace(path)
 			a := r.send(strings.ToUpper(method), served, "")
 			if p := (Problem{}); json.Unmarshal(a.body, &p) == nil && (p.Code == "not-found" || p.Code == "method-not-allowed") {
 				t.Errorf("%s %s is documented and not served", method, path)

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/docket-orders/docket/domain"
 	"github.com/docket-orders/docket/domain/order"
@@ -23,56 +20,58 @@ type ProjectionsAnswer struct {
 
 // ProjectionAnswer is one projection with its generations.
 type ProjectionAnswer struct {
-	Name             string             `json:"name"`
-	Version          int                `json:"version"` // of this program
-	Generations      []GenerationAnswer `json:"generations"`
-	Rebuild          *RebuildProgress   `json:"rebuild,omitempty"` // while one runs
-	LastRebuildError string             `json:"lastRebuildError,omitempty"`
+	Name        string             `json:"name"`
+	Version     int                `json:"version"` // of this program
+	Generations []GenerationAnswer `json:"generations"`
+	// Rebuild is the newest, whatever became of it.
+	Rebuild *RebuildAnswer `json:"rebuild,omitempty"`
+	// Notes say what is unusual, in words; Next what may be typed now.
+	Notes []string     `json:"notes"`
+	Next  []NextAnswer `json:"next"`
 }
 
-// GenerationAnswer is one generation; state is live, frozen or building.
+// GenerationAnswer is one generation in one store; state is live, previous,
+// building, ready, frozen (no running docket carries its version), newer (than
+// this program can read), left over (it is being removed), or away for a store of
+// which nothing is known.
 type GenerationAnswer struct {
+	Store      string              `json:"store"`
 	Generation int                 `json:"generation"`
 	Version    int                 `json:"version"`
 	State      string              `json:"state"`
+	Served     bool                `json:"served"` // it is the one that answers here
 	Position   eventstore.Position `json:"position"`
 	CaughtUp   bool                `json:"caughtUp"`
 	Parked     int                 `json:"parked"`
 	LagEvents  int64               `json:"lagEvents"`
 	LagMs      int64               `json:"lagMs"`
 	Problem    string              `json:"problem,omitempty"` // what keeps it from moving
+	// Wedged: it stands still while there is something to apply.
+	Wedged bool         `json:"wedged,omitempty"`
+	Lanes  []LaneAnswer `json:"lanes,omitempty"` // of a store that several processes share
 }
 
-// RebuildAnswer is a rebuild that this process was asked for; state is running,
-// done or failed.
-type RebuildAnswer struct {
-	ID         string           `json:"id"`
-	Projection string           `json:"projection"`
-	State      string           `json:"state"`
-	StartedAt  time.Time        `json:"startedAt"`
-	EndedAt    *time.Time       `json:"endedAt,omitempty"`
-	Progress   *RebuildProgress `json:"progress,omitempty"`
-	Error      string           `json:"error,omitempty"`
-}
-
-// RebuildProgress: phases are reading, folding, following, switched.
-type RebuildProgress struct {
-	Generation int                 `json:"generation"`
-	Phase      string              `json:"phase"`
-	Events     int64               `json:"events"`
-	Orders     int64               `json:"orders"`
-	Position   eventstore.Position `json:"position"`
-	Head       eventstore.Position `json:"head"`
+// LaneAnswer is one lane of a generation in a shared store. A process owns it and
+// feeds it.
+type LaneAnswer struct {
+	Lane     int                 `json:"lane"`
+	Owner    string              `json:"owner"` // empty: nobody
+	Here     bool                `json:"here"`  // it is the process that answers
+	Position eventstore.Position `json:"position"`
+	StillMs  int64               `json:"stillMs"` // since its owner's last sign of life was seen
 }
 
 // ParkedAnswer lists orders whose next event could not be applied.
 type ParkedAnswer struct {
 	Items []ParkedOrder `json:"items"`
+	// Away are the stores whose parked orders are not known now.
+	Away []string `json:"away,omitempty"`
 }
 
 // ParkedOrder is an order that its view cannot follow. Stream is what retry
 // takes.
 type ParkedOrder struct {
+	Store    string              `json:"store"`
 	Stream   string              `json:"stream"`
 	OrderID  string              `json:"orderId"`
 	Revision int64               `json:"revision"` // of the first event that is not applied
@@ -86,12 +85,7 @@ type RetryAnswer struct {
 	Status  string `json:"status"` // released
 }
 
-// errNotParked and errNoRebuild are what these routes do not find.
-var (
-	errNoProjection = domain.Reject(domain.NotFound, "unknown-projection", "there is no such projection; there is "+projections.Name)
-	errNoRebuild    = domain.Reject(domain.NotFound, "unknown-rebuild", "this process knows no such rebuild")
-	errNotParked    = domain.Reject(domain.NotFound, "not-parked", "no such stream is parked")
-)
+var errNotParked = domain.Reject(domain.NotFound, "not-parked", "no such stream is parked")
 
 // listProjections with Prefer: wait=N waits until everything that was in the
 // log at the call is applied or parked; Preference-Applied says that it is.
@@ -103,160 +97,131 @@ func (s *server) listProjections(w http.ResponseWriter, r *request) error {
 	if prefer.waits {
 		ctx, cancel := context.WithTimeout(r.Context(), prefer.wait)
 		defer cancel()
-		err := s.waiting(r, func() error { return s.o.Projections.CaughtUp(ctx) })
+		err := s.waiting(r, func() error {
+			return errors.Join(each(s.projections, func(p *projection) error { return p.views.CaughtUp(ctx) })...)
+		})
 		if err == nil {
 			w.Header().Set("Preference-Applied", "wait")
 		} else if ctx.Err() == nil {
 			return err
 		}
 	}
-	status, err := s.o.Projections.Status(r.Context())
-	if err != nil {
-		return err
+	type told struct {
+		ProjectionAnswer
+		err error
 	}
-	item := ProjectionAnswer{Name: status.Name, Version: status.Version, LastRebuildError: status.LastRebuildError}
-	for _, g := range status.Generations {
-		item.Generations = append(item.Generations, GenerationAnswer{
-			Generation: g.Generation, Version: g.Version, State: g.State, Position: g.Position, CaughtUp: g.CaughtUp,
-			Parked: g.Parked, LagEvents: g.Lag.Events, LagMs: g.Lag.Age.Milliseconds(), Problem: g.Problem,
-		})
-	}
-	if status.Rebuild != nil {
-		item.Rebuild = progressOf(*status.Rebuild)
-	}
-	return writeJSON(w, http.StatusOK, ProjectionsAnswer{Items: []ProjectionAnswer{item}})
-}
-
-func progressOf(p projections.Progress) *RebuildProgress {
-	return &RebuildProgress{p.Generation, p.Phase, p.Events, p.Orders, p.Position, p.Head}
-}
-
-// rebuilds remembers the last few rebuilds that were asked for here.
-type rebuilds struct {
-	mu   sync.Mutex
-	last []RebuildAnswer // oldest first, at most maxRebuilds
-}
-
-const maxRebuilds = 20
-
-func (s *server) startRebuild(w http.ResponseWriter, r *request) error {
-	if err := namedProjection(r); err != nil {
-		return err
-	}
-	if err := s.emptyBody(w, r); err != nil {
-		return err
-	}
-	rb := RebuildAnswer{ID: uuid.Must(uuid.NewV7()).String(), Projection: projections.Name, State: "running", StartedAt: s.o.Now().UTC()}
-	s.rebuilds.mu.Lock()
-	for _, other := range s.rebuilds.last {
-		if other.State == "running" {
-			s.rebuilds.mu.Unlock()
-			p := problem("rebuild-running", "see /v1/projections/%s/rebuilds/%s", projections.Name, other.ID)
-			p.RebuildID = other.ID
-			return p
+	body := ProjectionsAnswer{Items: []ProjectionAnswer{}}
+	for _, one := range each(s.projections, func(p *projection) told {
+		answer, err := p.answer(r.Context())
+		return told{answer, err}
+	}) {
+		if one.err != nil {
+			return one.err
 		}
-	}
-	s.rebuilds.last = append(s.rebuilds.last, rb)
-	if n := len(s.rebuilds.last) - maxRebuilds; n > 0 {
-		s.rebuilds.last = slices.Delete(s.rebuilds.last, 0, n)
-	}
-	s.rebuilds.mu.Unlock()
-
-	go s.rebuild(rb.ID)
-	w.Header().Set("Location", "/v1/projections/"+projections.Name+"/rebuilds/"+rb.ID)
-	return writeJSON(w, http.StatusAccepted, rb)
-}
-
-func (s *server) rebuild(id string) {
-	err := s.o.Projections.Rebuild(s.o.Lifetime, func(p projections.Progress) {
-		s.rebuilds.change(id, func(rb *RebuildAnswer) { rb.Progress = progressOf(p) })
-	})
-	if err != nil {
-		s.o.Logger.Error("rebuild", "rebuild", id, "error", err)
-	}
-	s.rebuilds.change(id, func(rb *RebuildAnswer) {
-		now := s.o.Now().UTC()
-		rb.EndedAt, rb.State = &now, "done"
-		if err != nil {
-			rb.State, rb.Error = "failed", "see the log of the server"
-			if errors.Is(err, projections.ErrRebuilding) {
-				rb.Error = projections.ErrRebuilding.Error()
-			}
-		}
-	})
-}
-
-func (l *rebuilds) change(id string, f func(*RebuildAnswer)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i := range l.last {
-		if l.last[i].ID == id {
-			f(&l.last[i])
-		}
-	}
-}
-
-func (s *server) getRebuild(w http.ResponseWriter, r *request) error {
-	if err := namedProjection(r); err != nil {
-		return err
-	}
-	var found *RebuildAnswer
-	s.rebuilds.change(r.PathValue("rid"), func(rb *RebuildAnswer) { c := *rb; found = &c })
-	if found == nil {
-		return errNoRebuild
-	}
-	return writeJSON(w, http.StatusOK, found)
-}
-
-func (s *server) listParked(w http.ResponseWriter, r *request) error {
-	if err := namedProjection(r); err != nil {
-		return err
-	}
-	parked, err := s.o.Projections.Parked(r.Context())
-	if err != nil {
-		return err
-	}
-	body := ParkedAnswer{Items: make([]ParkedOrder, len(parked))}
-	for i, p := range parked {
-		body.Items[i] = ParkedOrder{order.Decider.Category + "-" + p.OrderID, p.OrderID, p.Revision, p.Position, p.Reason}
+		body.Items = append(body.Items, one.ProjectionAnswer)
 	}
 	return writeJSON(w, http.StatusOK, body)
 }
 
-// retryParked takes the stream's name, without a namespace, or the order's id.
-func (s *server) retryParked(w http.ResponseWriter, r *request) error {
-	if err := namedProjection(r); err != nil {
+// answer puts together what the stores and the registry tell.
+func (p *projection) answer(ctx context.Context) (ProjectionAnswer, error) {
+	states := p.states(ctx)
+	status, err := p.whole(states)
+	if err != nil {
+		return ProjectionAnswer{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeOf(p.log))
+	defer cancel()
+	rebuilds, err := p.views.Rebuilds(ctx)
+	if err != nil {
+		return ProjectionAnswer{}, err
+	}
+	item := ProjectionAnswer{Name: p.name, Version: p.version, Generations: []GenerationAnswer{}}
+	for _, g := range status.Generations {
+		one := GenerationAnswer{
+			Store: g.Store, Generation: g.Generation, Version: g.Version, State: g.State, Position: g.Position, CaughtUp: g.CaughtUp,
+			Parked: g.Parked, LagEvents: g.Lag.Events, LagMs: g.Lag.Age.Milliseconds(), Problem: g.Problem, Wedged: g.Wedged,
+			Served: slices.ContainsFunc(states, func(s storeState) bool { return s.name == g.Store && s.serves(g) }),
+		}
+		for _, l := range g.Lanes {
+			one.Lanes = append(one.Lanes, LaneAnswer{l.Lane, l.Owner, l.Ours, l.Position, l.StillMs})
+		}
+		item.Generations = append(item.Generations, one)
+	}
+	now := situation{projection: p.name, version: p.version, generations: item.Generations}
+	if len(rebuilds) > 0 {
+		now.rebuild = &rebuilds[0]
+		item.Rebuild = &RebuildAnswer{p.name, rebuilds[0]}
+	}
+	item.Notes, item.Next = now.words(), now.next()
+	return item, nil
+}
+
+func (s *server) listParked(w http.ResponseWriter, r *request, p *projection) error {
+	parked, away, err := p.parked(r.Context())
+	if err != nil {
 		return err
 	}
+	body := ParkedAnswer{Items: make([]ParkedOrder, len(parked)), Away: away}
+	for i, o := range parked {
+		body.Items[i] = ParkedOrder{o.Store, order.Decider.Category + "-" + o.OrderID, o.OrderID, o.Revision, o.Position, o.Reason}
+	}
+	return writeJSON(w, http.StatusOK, body)
+}
+
+// parked lists what is parked, store by store, and the stores of which that is
+// not known. It fails when it is known of none.
+func (p *projection) parked(ctx context.Context) (all []projections.Parked, away []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	managers := p.views.Managers()
+	for _, m := range managers {
+		list, failed := m.Parked(ctx)
+		if failed != nil {
+			away, err = append(away, m.StoreName), errors.Join(err, failed)
+		}
+		for _, o := range list {
+			o.Store = m.StoreName
+			all = append(all, o)
+		}
+	}
+	if len(away) < len(managers) {
+		err = nil
+	}
+	return all, away, err
+}
+
+// retryParked takes the stream's name, without a namespace, or the order's id. It
+// tries in every store in which the order is parked.
+func (s *server) retryParked(w http.ResponseWriter, r *request, p *projection) error {
 	if err := s.emptyBody(w, r); err != nil {
 		return err
 	}
-	parked, err := s.o.Projections.Parked(r.Context())
+	parked, _, err := p.parked(r.Context())
 	if err != nil {
 		return err
 	}
 	named := r.PathValue("stream")
-	i := slices.IndexFunc(parked, func(p projections.Parked) bool { return order.Decider.Category+"-"+p.OrderID == named })
+	i := slices.IndexFunc(parked, func(o projections.Parked) bool { return order.Decider.Category+"-"+o.OrderID == named })
 	if i < 0 {
-		i = slices.IndexFunc(parked, func(p projections.Parked) bool { return p.OrderID == named })
+		i = slices.IndexFunc(parked, func(o projections.Parked) bool { return o.OrderID == named })
 	}
 	if i < 0 {
 		return errNotParked
 	}
+	id := parked[i].OrderID
 	// The caller may hang up; a retry once begun ends.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.o.Limits.CommandTime)
 	defer cancel()
-	if err := s.o.Projections.Retry(ctx, parked[i].OrderID); err != nil {
+	for _, m := range p.views.Managers() {
+		if slices.ContainsFunc(parked, func(o projections.Parked) bool { return o.OrderID == id && o.Store == m.StoreName }) {
+			err = errors.Join(err, m.Retry(ctx, id))
+		}
+	}
+	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, RetryAnswer{parked[i].OrderID, "released"})
-}
-
-func namedProjection(r *request) error {
-	if r.PathValue("name") != projections.Name {
-		return errNoProjection
-	}
-	return nil
+	return writeJSON(w, http.StatusOK, RetryAnswer{id, "released"})
 }
 
 // emptyBody takes a body that says nothing: none, or an empty object.
@@ -284,6 +249,8 @@ type ReadyAnswer struct {
 	Commands bool     `json:"commands"`
 	Reads    bool     `json:"reads"`
 	Impaired []string `json:"impaired"` // in words; empty when all is well
+	// Stores of the views of orders, each as it is.
+	Stores []StoreAnswer `json:"stores"`
 }
 
 // probeTime bounds what a probe waits for a part that hangs.
@@ -308,18 +275,28 @@ func (s *server) readyz(w http.ResponseWriter, r *request) error {
 		body.Commands = false
 		body.Impaired = append(body.Impaired, "commands: the event store does not accept writes; see the log")
 	}
-	if live, _ := s.o.Projections.Live(); live == nil {
+	found := each(s.projections, func(p *projection) []storeState { return p.states(r.Context()) })
+	all := found[0]
+	status, err := s.orders().whole(all)
+	switch {
+	case !s.orders().anyOpen():
 		body.Reads = false
 		body.Impaired = append(body.Impaired, "reads: no view is open")
-	} else if status, err := s.status(r.Context()); err != nil && s.isRemote() && len(status.Generations) > 0 {
+	case err != nil && s.isRemote() && len(status.Generations) > 0:
 		body.Impaired = append(body.Impaired, "reads: the views stand still, and the past is not shown, until the event store answers")
-		body.Impaired = append(body.Impaired, impairedViews(status)...)
-	} else if err != nil {
+	case err != nil:
 		body.Reads = false
 		body.Impaired = append(body.Impaired, "reads: the views do not answer")
 		s.o.Logger.WarnContext(ctx, "readiness", "traceId", r.traceID, "error", err)
-	} else {
-		body.Impaired = append(body.Impaired, impairedViews(status)...)
+	}
+	for _, one := range all {
+		if body.Reads || len(all) > 1 {
+			body.Impaired = append(body.Impaired, one.impaired("reads", len(all) > 1)...)
+		}
+		body.Stores = append(body.Stores, one.answer())
+	}
+	for i, p := range s.models() {
+		body.Impaired = append(body.Impaired, p.impaired(found[i+1])...)
 	}
 	body.Ready = body.Commands || body.Reads
 	if !s.caughtUp.Load() {
@@ -331,13 +308,6 @@ func (s *server) readyz(w http.ResponseWriter, r *request) error {
 		code = http.StatusServiceUnavailable
 	}
 	return writeJSON(w, code, body)
-}
-
-// status of the views within the time of a probe.
-func (s *server) status(ctx context.Context) (projections.Status, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeOf(s.o.Store))
-	defer cancel()
-	return s.o.Projections.Status(ctx)
 }
 
 // probeTimeOf is short for a log that is known not to answer: what a probe can
@@ -353,45 +323,6 @@ func probeTimeOf(store eventstore.Store) time.Duration {
 func (s *server) isRemote() bool {
 	_, remote := s.o.Store.(eventstore.Remote)
 	return remote
-}
-
-func impairedViews(status projections.Status) []string {
-	var found []string
-	for _, g := range status.Generations {
-		if g.State == "frozen" {
-			found = append(found, "reads: the view is of an earlier time, and does not move; see /v1/projections")
-		}
-		if g.State != "live" {
-			continue
-		}
-		if g.Problem != "" {
-			found = append(found, "reads: the view does not move; see /v1/projections")
-		}
-		if g.Parked > 0 {
-			found = append(found, "reads: orders are parked; see /v1/projections/"+status.Name+"/parked")
-		}
-	}
-	return found
-}
-
-// awaitStart waits for the views to reach the head of the log at the start.
-func (s *server) awaitStart() {
-	ctx := s.o.Lifetime
-	for ctx.Err() == nil {
-		err := s.o.Projections.Started(ctx)
-		if err == nil {
-			err = s.o.Projections.CaughtUp(ctx)
-		}
-		// Views that cannot be fed before an operator has acted are not waited for.
-		if err == nil || errors.Is(err, eventstore.ErrReadOnly) || errors.Is(err, eventstore.ErrCorrupt) {
-			s.caughtUp.Store(true)
-			return
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
-	}
 }
 
 func (s *server) getOpenAPI(w http.ResponseWriter, r *request) error {

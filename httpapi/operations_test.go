@@ -52,61 +52,13 @@ func TestMetrics(t *testing.T) {
 		`docket_http_requests_total{method="GET",route="none",status="404"} 1`,
 		`method="other"`,
 		`docket_commands_total{command="place",outcome="done"} 1`,
-		`docket_projection_parked_orders{generation="`, `docket_projection_lag_seconds{`,
+		`docket_projection_parked{projection="orders",store="sqlite"} 0`, `docket_projection_lag_seconds{projection="orders",store="sqlite"}`, `docket_projection_wedged{projection="orders",store="sqlite"} 0`, `docket_store_up{projection="orders",store="sqlite"} 1`,
 		"docket_command_conflicts_total 0", "docket_http_request_duration_seconds_bucket", "go_goroutines", "process_",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s", want)
 		}
 	}
-}
-
-func TestProjectionsAndRebuild(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	r.placed("o-1")
-	r.caughtUp()
-	list := decoded[ProjectionsAnswer](r.get("/v1/projections").is(200))
-	if len(list.Items) != 1 || list.Items[0].Name != "orders" || len(list.Items[0].Generations) == 0 || list.Items[0].Generations[0].State != "live" {
-		t.Fatalf("projections %+v", list)
-	}
-	before := list.Items[0].Generations[0].Generation
-	a := r.post("/v1/projections/orders/rebuilds", `{}`).is(202)
-	rb := decoded[RebuildAnswer](a)
-	a.has("Location", "/v1/projections/orders/rebuilds/"+rb.ID)
-	deadline := time.After(20 * time.Second)
-	for {
-		now := decoded[RebuildAnswer](r.get("/v1/projections/orders/rebuilds/" + rb.ID).is(200))
-		if now.State == "done" && now.EndedAt != nil {
-			break
-		}
-		if now.State == "failed" {
-			t.Fatalf("rebuild %+v: %s", now, r.log)
-		}
-		r.get("/v1/orders/o-1").is(200) // no read fails meanwhile
-		select {
-		case <-deadline:
-			t.Fatalf("rebuild %+v", now)
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
-	after := decoded[ProjectionsAnswer](r.get("/v1/projections").is(200)).Items[0].Generations
-	live := 0
-	for _, g := range after {
-		if g.State == "live" {
-			live = g.Generation
-		}
-	}
-	if live <= before {
-		t.Errorf("generation %d after %d: %+v", live, before, after)
-	}
-	r.get("/v1/orders/o-1").is(200)
-
-	r.post("/v1/projections/orders/rebuilds", `{"now":true}`).problem(400, "invalid-body")
-	r.post("/v1/projections/orders/rebuilds", ``, "Content-Type: ").problem(415, "unsupported-media-type")
-	r.post("/v1/projections/sales/rebuilds", `{}`).problem(404, "unknown-projection")
-	r.get("/v1/projections/orders/rebuilds/x").problem(404, "unknown-rebuild")
-	r.get("/v1/projections/sales/rebuilds/x").problem(404, "unknown-projection")
 }
 
 func TestParked(t *testing.T) {
@@ -157,7 +109,7 @@ func TestParkedOrderIsShownAndRetried(t *testing.T) {
 	if got := decoded[ReadyAnswer](r.get("/readyz").is(200)); len(got.Impaired) != 1 {
 		t.Errorf("ready %+v", got)
 	}
-	if !strings.Contains(string(r.get("/metrics").body), `state="live"} 1`) {
+	if !strings.Contains(string(r.get("/metrics").body), `docket_projection_parked{projection="orders",store="sqlite"} 1`) {
 		t.Error("metrics do not count the parked order")
 	}
 }

@@ -54,7 +54,7 @@ type values url.Values
 func checkQuery(raw string, params []param) (values, error) {
 	q, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, problem("invalid-parameter", "the query string is not well-formed")
+		return nil, errQueryMalformed()
 	}
 	for _, name := range sortedKeys(q) {
 		i := slices.IndexFunc(params, func(p param) bool { return p.name == name })
@@ -81,6 +81,10 @@ func checkQuery(raw string, params []param) (values, error) {
 		}
 	}
 	return values(q), nil
+}
+
+func errQueryMalformed() *Problem {
+	return problem("invalid-parameter", "the query string is not well-formed")
 }
 
 func allowedNames(params []param) string {

@@ -15,6 +15,7 @@ import (
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/readmodel"
 	"github.com/docket-orders/docket/reconcile"
 )
 
@@ -35,8 +36,9 @@ type Problem struct {
 	// is in the log, and how far the view is.
 	WantedPosition string `json:"wantedPosition,omitempty"`
 	ReadPosition   string `json:"readPosition,omitempty"`
-	// RebuildID, with rebuild-running.
-	RebuildID string `json:"rebuildId,omitempty"`
+	// Generation that is being made, or waits, with rebuild-running and
+	// rebuild-not-ready.
+	Generation int `json:"generation,omitzero"`
 	// ReconciliationID, with reconciliation-running.
 	ReconciliationID string `json:"reconciliationId,omitempty"`
 
@@ -76,6 +78,14 @@ var problemStatus = map[string]statusTitle{
 	"wrong-host":              {403, "The Host header is not this machine's loopback address"},
 	"not-found":               {404, "There is nothing here"},
 	"method-not-allowed":      {405, "The method is not allowed here"},
+	"no-candidate":            {404, "No rebuilt generation waits to be switched to"},
+	"another-candidate":       {409, "Another rebuilt generation waits to be switched to"},
+	"program-older":           {409, "The views were made by a newer docket"},
+	"no-previous":             {404, "There is no earlier generation to return to"},
+	"generation-in-force":     {409, "The generation is in force"},
+	"generation-stale":        {409, "The generation is not kept up to date any more"},
+	"rebuild-not-ready":       {409, "The rebuilt generation has not caught up yet"},
+	"rebuild-over":            {409, "The rebuild has ended"},
 	"rebuild-running":         {409, "A rebuild of this projection is running"},
 	"reconciliation-running":  {409, "A reconciliation is running"},
 	"order-deleted":           {410, "The order was deleted"},
@@ -98,6 +108,7 @@ var problemStatus = map[string]statusTitle{
 	"read-model-behind":       {503, "The view has not seen that write yet"},
 	"read-model-parked":       {503, "The view cannot follow this order"},
 	"unavailable":             {503, "Not available right now"},
+	"view-unavailable":        {503, "The view that answers this is not available"},
 }
 
 // kindStatus is the status of a refusal by the domain.
@@ -200,8 +211,29 @@ func problemOf(err error) *Problem {
 		return p
 	case errors.Is(err, query.ErrParked), errors.Is(err, projections.ErrParked):
 		return problem("read-model-parked", "%v", err)
+	case errors.Is(err, projections.ErrRebuilding):
+		return problem("rebuild-running", "see %s", pathOf(projectionIn(err), "rebuilds")).because(err)
+	case errors.Is(err, projections.ErrNoCandidate):
+		return problem("no-candidate", "POST %s makes one", pathOf(projectionIn(err), "rebuilds"))
+	case errors.Is(err, projections.ErrAnotherCandidate):
+		return problem("another-candidate", "%v; GET %s says what it would change", err, pathOf(projectionIn(err), "diff"))
+	case errors.Is(err, projections.ErrOlderProgram):
+		return problem("program-older", "ask a docket of the newer version")
+	case errors.Is(err, projections.ErrNotReady):
+		return problem("rebuild-not-ready", "GET %s says how far it is", pathOf(projectionIn(err), "rebuilds")).retry(notReadyRetry)
+	case errors.Is(err, projections.ErrNoPrevious):
+		return problem("no-previous", "it was dropped, or there was never a switch; see /v1/projections")
+	case errors.Is(err, projections.ErrStale):
+		return problem("generation-stale", "no running docket carries the version that feeds it: it stands still, and what was written since is not in its lists, customers and sums, nor in its orders; "+
+			`{"acceptStale":true} returns to it all the same, or start a docket of that version first`)
+	case errors.Is(err, projections.ErrServed):
+		return problem("generation-in-force", "switch to another one first, or roll back")
+	case errors.Is(err, projections.ErrNoGeneration):
+		return refusal(errNoGeneration)
 	case errors.Is(err, reconcile.ErrClosed):
 		return problem("unavailable", "docket is stopping").retry(1).because(err)
+	case errors.Is(err, query.ErrUnavailable), errors.Is(err, projections.ErrUnavailable), errors.Is(err, projections.ErrLost):
+		return problem("view-unavailable", "the store of the view does not answer, or is being filled again from the log; repeat later").retry(5).because(err)
 	case errors.Is(err, query.ErrNotReady), errors.Is(err, projections.ErrClosed):
 		return problem("unavailable", "the views are being opened").retry(1).because(err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -285,6 +317,6 @@ func refusals() []*domain.Rejection {
 		query.ErrValue.At("tag"), query.ErrValues.At("tag"), query.ErrWords, query.ErrAmount.At("minTotal"), query.ErrDay.At("from"), query.ErrTop,
 		query.ErrPositionUnknown, query.ErrCutBefore, query.ErrCutFuture.At("asOf"), query.ErrCuts, query.ErrHistoryUnreadable,
 		audit.ErrFieldUnknown,
-		errNoProjection, errNoRebuild, errNotParked, errNoReconciliation,
+		errNoProjection, errNoRebuild, errNoGeneration, errNotParked, errNoReconciliation, errNoReadModel, readmodel.ErrQuestion,
 	}
 }

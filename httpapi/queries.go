@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -55,7 +56,7 @@ func (s *server) getOrder(w http.ResponseWriter, r *request) error {
 	if cut := r.query.cut(); !cut.IsNow() {
 		return s.getOrderAsOf(w, r, cut)
 	}
-	read, err := s.read(r)
+	read, err := s.readHot(r)
 	if err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (s *server) listOrders(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	read, err := s.read(r)
+	read, err := s.readSearch(r)
 	if err != nil {
 		return err
 	}
@@ -182,7 +183,7 @@ func (s *server) getCustomer(w http.ResponseWriter, r *request) error {
 	if !order.ValidID(id) {
 		return query.ErrCustomerUnknown
 	}
-	read, err := s.read(r)
+	read, err := s.readHot(r)
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (s *server) getCustomerOrders(w http.ResponseWriter, r *request) error {
 	if !order.ValidID(id) {
 		return query.ErrCustomerUnknown
 	}
-	read, err := s.read(r)
+	read, err := s.readHot(r)
 	if err != nil {
 		return err
 	}
@@ -212,7 +213,7 @@ func (s *server) getCustomerOrders(w http.ResponseWriter, r *request) error {
 
 func (s *server) getStats(w http.ResponseWriter, r *request) error {
 	question := query.StatsQuestion{From: r.query.text("from"), To: r.query.text("to"), Top: r.query.integer("top", 0)}
-	read, err := s.read(r)
+	read, err := s.readHot(r)
 	if err != nil {
 		return err
 	}
@@ -236,14 +237,19 @@ func writeList(w http.ResponseWriter, r *request, page query.ListAnswer, without
 	return writeJSON(w, http.StatusOK, body)
 }
 
-// read is what accompanies the question: the token of a write. Where the caller
-// waits for it, that is over.
-func (s *server) read(r *request) (query.Read, error) {
+// readHot is what accompanies a question to the hot views: the token of a write.
+// Where the caller waits for it, that is over.
+func (s *server) readHot(r *request) (query.Read, error) { return s.read(r, s.o.Query.AwaitHot) }
+
+// readSearch is readHot of a question for lists.
+func (s *server) readSearch(r *request) (query.Read, error) { return s.read(r, s.o.Query.AwaitSearch) }
+
+func (s *server) read(r *request, await func(context.Context, query.Read) error) (query.Read, error) {
 	read, err := s.readOf(r)
 	if err != nil || read.Token == nil || read.Wait == 0 {
 		return read, err
 	}
-	err = s.waiting(r, func() error { return s.o.Query.Await(r.Context(), read) })
+	err = s.waiting(r, func() error { return await(r.Context(), read) })
 	return query.Read{Token: read.Token}, err
 }
 
@@ -266,7 +272,9 @@ func (s *server) readOf(r *request) (query.Read, error) {
 
 // freshness tells which generation answered and how far behind the log it was.
 func freshness(h http.Header, f query.Freshness) {
-	h.Set("Read-Generation", strconv.Itoa(f.Generation))
+	if f.Generation != 0 {
+		h.Set("Read-Generation", strconv.Itoa(f.Generation))
+	}
 	if f.LagUnknown {
 		return
 	}

@@ -148,8 +148,8 @@ func TestOneReconciliationAtATime(t *testing.T) {
 	t.Parallel()
 	held := &slow{release: make(chan struct{})}
 	r := newRig(t, func(o *Options) {
-		held.Projection = o.Projections
-		o.Reconcile = reconcile.New(reconcile.Options{Store: o.Store, Projection: held, SpillDir: t.TempDir()})
+		held.Projection = o.Projections.Managers()[0]
+		o.Reconcile = reconcile.New(reconcile.Options{Store: o.Store, Stores: []reconcile.Store{{Name: "sqlite", Projection: held}}, SpillDir: t.TempDir()})
 	})
 	r.placed("o-1")
 	a := r.post("/v1/reconciliations", `{}`).is(202).has("Preference-Applied", "")

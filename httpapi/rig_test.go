@@ -41,6 +41,12 @@ type rig struct {
 
 func newRig(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
+	return newRigOver(t, func(*projections.Options) {}, change...)
+}
+
+// newRigOver is newRig with views that are set up otherwise.
+func newRigOver(t testing.TB, setUp func(*projections.Options), change ...func(*Options)) *rig {
+	t.Helper()
 	dir := t.TempDir()
 	ctx := context.Background()
 	store, snapshots, under := logtest.Open(t, dir)
@@ -51,24 +57,20 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 	r := &rig{t: t, store: store, under: under, log: &logged{}}
 	refusals := audit.NewRefusals(audit.RefusalOptions{Store: store})
 	r.orders = command.New(command.Options{Store: store, Snapshots: snapshots, Refused: refusals.Record})
-	r.manager = projections.NewManager(projections.Options{
-		Store: store, Backend: views.NewBackend(dir, views.Options{Readers: 2}), SpillDir: filepath.Join(dir, "spill"),
-	})
-	live := func() (query.Views, int) {
-		sink, generation := r.manager.Live()
-		if sink == nil {
-			return nil, 0
-		}
-		return sink.(query.Views), generation
+	keeping := projections.Options{
+		Store: store, Backend: views.NewBackend(dir, views.Options{Readers: 2}), SpillDir: filepath.Join(dir, "spill"), Keep: time.Hour,
 	}
+	setUp(&keeping)
+	r.manager = projections.NewManager(keeping)
+	stores := projections.NewStores(r.manager)
 	running, stop := context.WithCancel(ctx)
 	stopped := make(chan error, 1)
-	go func() { stopped <- r.manager.Run(running) }()
-	queries := query.New(query.Options{Store: store, Live: live, Progress: r.manager, Log: identity})
+	go func() { stopped <- stores.Run(running) }()
+	queries := query.New(query.Options{Store: store, Hot: query.SideOf[query.Hot](r.manager), Search: query.SideOf[query.Search](r.manager), Log: identity})
 	o := Options{
-		Orders: r.orders, Projections: r.manager, Store: store, Log: identity, Lifetime: running, Version: "test",
+		Orders: r.orders, Projections: stores, Store: store, Log: identity, Lifetime: running, Version: "test",
 		Query: queries, Audit: audit.New(audit.Options{Query: queries}), Refusals: refusals,
-		Reconcile: reconcile.New(reconcile.Options{Store: store, Projection: r.manager, SpillDir: filepath.Join(dir, "spill")}),
+		Reconcile: reconcile.New(reconcile.Options{Store: store, Stores: []reconcile.Store{{Name: "sqlite", Projection: r.manager}}, SpillDir: filepath.Join(dir, "spill")}),
 		Logger:    newLogger(r.log),
 	}
 	for _, f := range change {

@@ -1,12 +1,14 @@
 package httpapi
 
 import (
+	rawjson "encoding/json"
 	"net/http"
 	"slices"
 
 	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/domain/order"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/readmodel"
 	"github.com/docket-orders/docket/reconcile"
 	"github.com/docket-orders/docket/view"
 )
@@ -21,12 +23,15 @@ var commandCodes = []string{
 	"busy", "outcome-unknown", "overloaded", "read-only",
 }
 
-var readCodes = []string{"invalid-header", "token-invalid", "token-foreign", "read-model-behind", "read-model-parked", "unavailable"}
+var readCodes = []string{"invalid-header", "token-invalid", "token-foreign", "read-model-behind", "read-model-parked", "unavailable", "view-unavailable"}
 
 var listCodes = []string{
 	"cursor-invalid", "cursor-of-another-question", "cursor-foreign", "currency-needed", "range-is-empty",
 	"filter-invalid", "too-many-values", "too-many-words", "amount-invalid",
 }
+
+// operationCodes are the problems of what operators order with a body.
+var operationCodes = []string{"invalid-body", "unsupported-media-type", "body-too-large", "unavailable", "view-unavailable", "read-only", "outcome-unknown"}
 
 var readHeaders = []string{"Consistency-Token", "Prefer"}
 
@@ -257,29 +262,86 @@ var routes = []route{
 	},
 
 	{
+		method: "GET", path: "/v1/read-models", scope: ScopeRead, class: reads, summary: "The read models of this docket, and what may be asked of them",
+		status: http.StatusOK, answer: ReadModelsAnswer{}, handle: (*server).listReadModels,
+	},
+	{
+		method: "GET", path: "/v1/read-models/{name}/orders/{id}", scope: ScopeRead, class: reads, summary: "The document of one order in a read model",
+		headers: readHeaders, status: http.StatusOK, answer: ModelDocumentAnswer{},
+		answerHeaders: append([]string{"Read-Revision", "Read-Position", "Read-Source"}, viewHeaders...),
+		codes:         append([]string{errNoReadModel.Code, query.ErrOrderUnknown.Code}, readCodes...), handle: (*server).getModelDocument,
+	},
+	{
+		method: "GET", path: "/v1/read-models/{name}/{question}", scope: ScopeRead, class: searches,
+		summary:  "Ask a read model: /v1/read-models says what, and with which parameters beside these; a list is a page of items, with total and next",
+		params:   []param{limitParam, {name: "cursor", doc: "next of the page before. The other parameters must stay the same."}},
+		ownQuery: true, headers: readHeaders, status: http.StatusOK, answer: rawjson.RawMessage{}, answerHeaders: append([]string{"Link"}, viewHeaders...),
+		codes: append([]string{errNoReadModel.Code, readmodel.ErrQuestion.Code, "cursor-invalid", "cursor-of-another-question", "cursor-foreign"}, readCodes...), handle: (*server).askModel,
+	},
+
+	{
 		method: "GET", path: "/v1/projections", scope: ScopeOperate, summary: "The projections and their generations", headers: []string{"Prefer"},
 		status: http.StatusOK, answer: ProjectionsAnswer{}, handle: (*server).listProjections,
 	},
 	{
 		method: "POST", path: "/v1/projections/{name}/rebuilds", scope: ScopeOperate,
-		summary: "Build a new generation from the whole log and switch to it", body: struct{}{}, example: `{}`,
+		summary: "Build a new generation from the whole log, beside the one in force, and then ask, or switch to it",
+		body:    RebuildBody{}, example: `{"then":"switch-only","fields":["/totals/grand"],"share":0.5,"reason":"discounts were counted twice"}`,
 		status: http.StatusAccepted, answer: RebuildAnswer{},
-		codes:  []string{"invalid-body", "unsupported-media-type", "body-too-large", "rebuild-running", errNoProjection.Code},
-		handle: (*server).startRebuild,
+		codes: append([]string{"rebuild-running", "program-older", errNoProjection.Code}, operationCodes...), handle: ofProjection((*server).startRebuild),
 	},
 	{
-		method: "GET", path: "/v1/projections/{name}/rebuilds/{rid}", scope: ScopeOperate, summary: "A rebuild that was asked for here",
-		status: http.StatusOK, answer: RebuildAnswer{}, codes: []string{errNoProjection.Code, errNoRebuild.Code}, handle: (*server).getRebuild,
+		method: "GET", path: "/v1/projections/{name}/rebuilds", scope: ScopeOperate, summary: "The last rebuilds, newest first",
+		status: http.StatusOK, answer: RebuildsAnswer{}, codes: []string{errNoProjection.Code}, handle: ofProjection((*server).listRebuilds),
+	},
+	{
+		method: "GET", path: "/v1/projections/{name}/rebuilds/{generation}", scope: ScopeOperate,
+		summary: "How far a rebuild is; as text/event-stream until it is over: events progress, then end",
+		headers: []string{"Accept", "Last-Event-ID"},
+		status:  http.StatusOK, answer: RebuildAnswer{}, codes: []string{errNoProjection.Code, errNoRebuild.Code, "overloaded", "too-many-requests"}, handle: ofProjection((*server).getRebuild),
+	},
+	{
+		method: "DELETE", path: "/v1/projections/{name}/rebuilds/{generation}", scope: ScopeOperate,
+		summary: "End a rebuild, or give up the generation that it has made", body: struct{}{}, example: `{}`, status: http.StatusOK, answer: GoneAnswer{},
+		codes: append([]string{"generation-in-force", "rebuild-over", errNoProjection.Code, errNoRebuild.Code}, operationCodes...), handle: ofProjection((*server).cancelRebuild),
+	},
+	{
+		method: "GET", path: "/v1/projections/{name}/diff", scope: ScopeOperate,
+		summary: "What a switch to the rebuilt generation would change, and why; 202 while it is being compared",
+		params:  []param{{name: "fresh", kind: boolean, doc: "Compare again, also when there is a comparison; one that runs is joined."}},
+		headers: []string{"Prefer"}, status: http.StatusOK, answer: GenerationsAnswer{},
+		codes: []string{"no-candidate", "rebuild-not-ready", "program-older", "view-unavailable", errNoProjection.Code}, handle: ofProjection((*server).getDifference),
+	},
+	{
+		method: "POST", path: "/v1/projections/{name}/switch", scope: ScopeOperate, summary: "Make the rebuilt generation the one in force, in every store at once",
+		body: SwitchBody{}, example: `{"generation":2}`, status: http.StatusOK, answer: SwitchAnswer{},
+		codes: append([]string{"no-candidate", "another-candidate", "rebuild-not-ready", errNoProjection.Code}, operationCodes...), handle: ofProjection((*server).switchGeneration),
+	},
+	{
+		method: "POST", path: "/v1/projections/{name}/rollback", scope: ScopeOperate, summary: "Return to the generation that was in force before",
+		body: RollbackBody{}, example: `{"acceptStale":true}`, status: http.StatusOK, answer: SwitchAnswer{},
+		codes: append([]string{"no-previous", "generation-stale", errNoProjection.Code}, operationCodes...), handle: ofProjection((*server).rollBack),
+	},
+	{
+		method: "DELETE", path: "/v1/projections/{name}/generations/{generation}", scope: ScopeOperate,
+		summary: "Give up a generation that is not in force", body: struct{}{}, example: `{}`, status: http.StatusOK, answer: GoneAnswer{},
+		codes: append([]string{"generation-in-force", errNoProjection.Code, errNoGeneration.Code}, operationCodes...), handle: ofProjection((*server).dropGeneration),
+	},
+	{
+		method: "POST", path: "/v1/projections/{name}/orders/{id}/reprojections", scope: ScopeOperate,
+		summary: "Make the views of one order again from its events, in the generation in force", body: struct{}{}, example: `{}`,
+		status: http.StatusOK, answer: ReprojectionAnswer{},
+		codes: append([]string{order.ErrUnknown.Code, "read-model-parked", "rebuild-running", errNoProjection.Code}, operationCodes...), handle: ofProjection((*server).reproject),
 	},
 	{
 		method: "GET", path: "/v1/projections/{name}/parked", scope: ScopeOperate, summary: "Orders the view cannot follow",
-		status: http.StatusOK, answer: ParkedAnswer{}, codes: []string{errNoProjection.Code}, handle: (*server).listParked,
+		status: http.StatusOK, answer: ParkedAnswer{}, codes: []string{"view-unavailable", errNoProjection.Code}, handle: ofProjection((*server).listParked),
 	},
 	{
 		method: "POST", path: "/v1/projections/{name}/parked/{stream}/retry", scope: ScopeOperate,
 		summary: "Apply a parked order's stream again", body: struct{}{}, example: `{}`, status: http.StatusOK, answer: RetryAnswer{},
-		codes:  []string{"invalid-body", "unsupported-media-type", "body-too-large", "read-model-parked", errNoProjection.Code, errNotParked.Code},
-		handle: (*server).retryParked,
+		codes:  []string{"invalid-body", "unsupported-media-type", "body-too-large", "read-model-parked", "view-unavailable", errNoProjection.Code, errNotParked.Code},
+		handle: ofProjection((*server).retryParked),
 	},
 
 	{

@@ -19,8 +19,10 @@ import (
 	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/guard"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/readmodel"
 	"github.com/docket-orders/docket/reconcile"
 )
 
@@ -28,19 +30,25 @@ import (
 type Options struct {
 	Orders      *command.Orders
 	Query       *query.Service
-	Projections *projections.Manager
+	Projections *projections.Stores
 	Store       eventstore.Store // asked for its head, to tell whether it lives
 	Log         eventstore.LogIdentity
 	Audit       *audit.Auditor
 	Refusals    *audit.Refusals // where Orders tells its refusals
 	Reconcile   *reconcile.Reconciler
+	Guards      []*guard.Guard // in front of stores of views, by the names of these
+	// Models are read models beside the orders.
+	Models []readmodel.Live
 
 	Keys   Keys   // nil: no key is needed, only this machine is spoken to
 	RunKey string // a key for everything, of this run only; empty: none
 
-	// Lifetime ends what goes on after its request: rebuilds, reconciliations.
+	// Lifetime ends what goes on after its request: comparisons, reconciliations.
 	// Nil: never.
 	Lifetime context.Context
+	// Stopping ends, when the server begins to stop, what is sent for as long as
+	// something goes on. Nil: nothing does.
+	Stopping context.Context
 	Logger   *slog.Logger // nil: silent
 	Version  string       // of the program
 	Now      func() time.Time
@@ -56,10 +64,15 @@ type server struct {
 	runKeyHash []byte
 	metrics    *metrics
 	gates      *gates
-	rebuilds   rebuilds
-	openapi    []byte
-	caughtUp   atomic.Bool // with everything that was in the log at the start
-	readOnly   atomic.Bool // the last command that had something to write met a store that refuses writes
+	// projections that are kept, the orders first.
+	projections []*projection
+	// eventPatience is how long an event waits for its reader, modelPatience how
+	// long the start waits for read models.
+	eventPatience, modelPatience time.Duration
+
+	openapi  []byte
+	caughtUp atomic.Bool // with everything that was in the log at the start
+	readOnly atomic.Bool // the last command that had something to write met a store that refuses writes
 }
 
 // New makes the handler. The limits must be valid. It begins to wait for the views to catch up with the
@@ -71,6 +84,18 @@ func New(o Options) http.Handler {
 	return s.handler()
 }
 
+// modelsAtStart is for how long read models are waited for once the orders are
+// there: one that cannot follow keeps nobody from what the process can serve.
+const modelsAtStart = 10 * time.Second
+
+func (s *server) awaitStart() {
+	s.orders().awaitStart(s.o.Lifetime)
+	ctx, cancel := context.WithTimeout(s.o.Lifetime, s.modelPatience)
+	defer cancel()
+	each(s.models(), func(p *projection) struct{} { p.awaitStart(ctx); return struct{}{} })
+	s.caughtUp.Store(s.o.Lifetime.Err() == nil)
+}
+
 func newServer(o Options) *server {
 	o.Lifetime = cmp.Or[context.Context](o.Lifetime, context.Background())
 	o.Limits = o.Limits.OrDefaults()
@@ -80,12 +105,13 @@ func newServer(o Options) *server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &server{o: o, routes: routes}
+	s := &server{o: o, routes: routes, eventPatience: eventPatience, modelPatience: modelsAtStart}
 	if o.RunKey != "" {
 		s.runKeyHash = []byte(HashKey(o.RunKey))
 	}
 	s.gates = newGates(o.Limits, len(o.Keys)+1)
-	s.metrics = newMetrics(o.Store, o.Orders, o.Projections, o.Refusals, s.gates)
+	s.projections = projectionsOf(o)
+	s.metrics = newMetrics(o, s.projections, s.gates)
 	s.openapi = document(s.routes, o.Version)
 	return s
 }
@@ -100,13 +126,15 @@ type route struct {
 	class        class // of the turn it takes
 	summary      string
 	params       []param
-	headers      []string // taken, beside the ones of every route; see headerDocs
-	body         any      // a zero value of what is decoded; nil for no body
-	mediaType    string   // of the body; "" is application/json
-	example      string   // of a body
-	status       int      // of success
-	answer       any      // a zero value of what is answered
-	answerType   string   // "" is application/json
+	// ownQuery: its handler checks the query string; params are for the document.
+	ownQuery   bool
+	headers    []string // taken, beside the ones of every route; see headerDocs
+	body       any      // a zero value of what is decoded; nil for no body
+	mediaType  string   // of the body; "" is application/json
+	example    string   // of a body
+	status     int      // of success
+	answer     any      // a zero value of what is answered
+	answerType string   // "" is application/json
 	// answerHeaders of a success, beside the ones of every answer; see
 	// answerHeaderDocs.
 	answerHeaders []string
@@ -200,9 +228,11 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, rt *route) error 
 	if len(r.RequestURI) > s.o.Limits.URLBytes {
 		return problem("url-too-long", "at most %d bytes are taken", s.o.Limits.URLBytes)
 	}
-	q, err := checkQuery(r.URL.RawQuery, rt.params)
-	if err != nil {
-		return err
+	var q values
+	if !rt.ownQuery {
+		if q, err = checkQuery(r.URL.RawQuery, rt.params); err != nil {
+			return err
+		}
 	}
 	req := &request{Request: r, exchange: e, route: rt, who: who, query: q}
 	switch rt.class {

@@ -107,7 +107,7 @@ func TestPanicIsAnInternalError(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
 	r := newRig(t)
-	s := &server{o: Options{Now: time.Now, Logger: newLogger(log), Limits: Limits{}.OrDefaults()}, metrics: newMetrics(r.store, r.orders, r.manager, nil, newGates(Limits{}.OrDefaults(), 1))}
+	s := &server{o: Options{Now: time.Now, Logger: newLogger(log), Limits: Limits{}.OrDefaults()}, metrics: newMetrics(r.options, projectionsOf(r.options), newGates(Limits{}.OrDefaults(), 1))}
 	s.routes = []route{{method: "GET", path: "/boom", handle: func(*server, http.ResponseWriter, *request) error { panic("secret") }}}
 	w := httptest.NewRecorder()
 	req := httptest.NewRequest("GET", "http://localhost/boom", nil)

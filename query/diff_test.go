@@ -1,6 +1,7 @@
 package query_test
 
 import (
+	stdjson "encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -29,6 +30,9 @@ func full(v reflect.Value) {
 	case money.Amount:
 		v.Set(reflect.ValueOf(money.Minor(100, "EUR")))
 		return
+	case stdjson.RawMessage:
+		v.Set(reflect.ValueOf(stdjson.RawMessage(`{"key":"text"}`)))
+		return
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -55,7 +59,7 @@ func full(v reflect.Value) {
 // eachLeaf calls change for everything below v that holds a value.
 func eachLeaf(v reflect.Value, change func(reflect.Value)) {
 	switch v.Interface().(type) {
-	case time.Time, money.Amount:
+	case time.Time, money.Amount, stdjson.RawMessage:
 		change(v)
 		return
 	}
@@ -90,6 +94,8 @@ func TestDiffSeesEveryField(t *testing.T) {
 			v.Set(reflect.ValueOf(day(2)))
 		case money.Amount:
 			v.Set(reflect.ValueOf(money.Minor(101, "EUR")))
+		case stdjson.RawMessage:
+			v.Set(reflect.ValueOf(stdjson.RawMessage(`{"key":"other"}`)))
 		default:
 			switch v.Kind() {
 			case reflect.String:

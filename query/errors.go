@@ -33,6 +33,9 @@ var (
 var (
 	// ErrNotReady: no generation is open yet. Repeat later.
 	ErrNotReady = errors.New("views are not open yet")
+	// ErrUnavailable: the store that answers this question does not answer, or is
+	// being filled again. Repeat later.
+	ErrUnavailable = errors.New("the views that answer this are not available")
 	// ErrBehind: the views do not hold the write of the token yet; see
 	// BehindError.
 	ErrBehind = errors.New("views are behind the consistency token")
@@ -45,7 +48,7 @@ var (
 // Repeating the read later helps. It matches ErrBehind.
 type BehindError struct {
 	OrderID      string
-	Have, Want   eventstore.Revision // Have is -1 when the views do not have the order
+	Have, Want   eventstore.Revision // Have is -1 when the views do not have the order, or do not find it yet
 	HavePosition string              // of the document; empty when there is none
 	WantPosition string
 }

@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"errors"
 
 	"github.com/docket-orders/docket/view"
 )
@@ -19,10 +20,18 @@ func (s *Service) List(ctx context.Context, q Question, cursor string, read Read
 	if err := q.Validate(); err != nil {
 		return ListAnswer{}, err
 	}
-	return s.page(ctx, q.hash(), cursor, read, func(v Views, after *Key) (Page, error) {
+	if read.Token != nil {
+		q.Holding = &Holding{OrderID: read.Token.OrderID, Revision: int64(read.Token.Revision)}
+	}
+	answer, err := page(ctx, s, s.search, q.hash(), cursor, func() error { return s.awaitSearch(ctx, read) }, func(v Search, after *Key) (Page, error) {
 		q.After = after
 		return v.Orders(ctx, q)
 	})
+	if errors.Is(err, ErrBehind) && !errors.As(err, new(*BehindError)) {
+		// The store holds the write, and does not find it yet.
+		err = behind(view.Order{}, false, *read.Token)
+	}
+	return answer, err
 }
 
 // CustomerOrders lists a customer's orders, newest first; ErrCustomerUnknown
@@ -34,7 +43,7 @@ func (s *Service) CustomerOrders(ctx context.Context, id string, limit int, curs
 	if limit < 1 || limit > MaxLimit {
 		return ListAnswer{}, ErrLimit
 	}
-	return s.page(ctx, customerOrdersHash(id), cursor, read, func(v Views, after *Key) (Page, error) {
+	return page(ctx, s, s.hot, customerOrdersHash(id), cursor, func() error { return s.awaitHot(ctx, read) }, func(v Hot, after *Key) (Page, error) {
 		page, err := v.CustomerOrders(ctx, id, limit, after)
 		if err != nil || len(page.Items) > 0 || after != nil {
 			return page, err
@@ -48,15 +57,15 @@ func (s *Service) CustomerOrders(ctx context.Context, id string, limit int, curs
 }
 
 // page answers one page of a list, whatever it lists.
-func (s *Service) page(ctx context.Context, question questionHash, cursor string, read Read, list func(Views, *Key) (Page, error)) (ListAnswer, error) {
+func page[V any](ctx context.Context, s *Service, from *side[V], question questionHash, cursor string, await func() error, list func(V, *Key) (Page, error)) (ListAnswer, error) {
 	after, err := openCursor(s.options.Log, question, cursor)
 	if err != nil {
 		return ListAnswer{}, err
 	}
-	if err := s.awaitSearchable(ctx, read); err != nil {
+	if err := await(); err != nil {
 		return ListAnswer{}, err
 	}
-	page, generation, err := ask(s, func(v Views) (Page, error) { return list(v, after) })
+	page, generation, err := ask(from, func(v V) (Page, error) { return list(v, after) })
 	if err != nil {
 		return ListAnswer{}, err
 	}
@@ -64,23 +73,23 @@ func (s *Service) page(ctx context.Context, question questionHash, cursor string
 		page.Items = []view.Order{}
 	}
 	for i := range page.Items {
-		s.joinDegraded(&page.Items[i])
+		from.joinDegraded(&page.Items[i])
 	}
 	answer := ListAnswer{Page: page}
 	if page.Next != nil {
 		answer.Cursor = sealCursor(s.options.Log, question, *page.Next)
 	}
-	answer.Freshness, err = s.freshness(ctx, generation)
+	answer.Freshness, err = from.freshness(ctx, generation)
 	return answer, err
 }
 
 // Customer answers a customer with the totals over their orders.
 func (s *Service) Customer(ctx context.Context, id string, read Read) (CustomerAnswer, error) {
-	if err := s.awaitSearchable(ctx, read); err != nil {
+	if err := s.awaitHot(ctx, read); err != nil {
 		return CustomerAnswer{}, err
 	}
 	found := false
-	customer, generation, err := ask(s, func(v Views) (customer view.CustomerSummary, err error) {
+	customer, generation, err := ask(s.hot, func(v Hot) (customer view.CustomerSummary, err error) {
 		customer, found, err = v.Customer(ctx, id)
 		return customer, err
 	})
@@ -90,7 +99,7 @@ func (s *Service) Customer(ctx context.Context, id string, read Read) (CustomerA
 	if !found {
 		return CustomerAnswer{}, ErrCustomerUnknown
 	}
-	fresh, err := s.freshness(ctx, generation)
+	fresh, err := s.hot.freshness(ctx, generation)
 	return CustomerAnswer{Customer: customer, Freshness: fresh}, err
 }
 
@@ -99,13 +108,13 @@ func (s *Service) Stats(ctx context.Context, q StatsQuestion, read Read) (StatsA
 	if err := q.Validate(); err != nil {
 		return StatsAnswer{}, err
 	}
-	if err := s.awaitSearchable(ctx, read); err != nil {
+	if err := s.awaitHot(ctx, read); err != nil {
 		return StatsAnswer{}, err
 	}
-	stats, generation, err := ask(s, func(v Views) (view.Stats, error) { return v.Stats(ctx, q) })
+	stats, generation, err := ask(s.hot, func(v Hot) (view.Stats, error) { return v.Stats(ctx, q) })
 	if err != nil {
 		return StatsAnswer{}, err
 	}
-	fresh, err := s.freshness(ctx, generation)
+	fresh, err := s.hot.freshness(ctx, generation)
 	return StatsAnswer{Stats: stats, Freshness: fresh}, err
 }

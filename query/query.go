@@ -7,8 +7,9 @@
 // the page. What an order was at a cut is folded from the log, never read from a
 // view. httpapi and audit ask; adapters of Views answer.
 //
-// order.go answers one order, list.go lists, wait.go waits for a token; cut.go,
-// timetravel.go and diff.go look back, and point.go reads what people write for
+// order.go answers one order, list.go lists, wait.go waits for a token; side.go
+// asks the store that answers: one may answer lists and another the rest, each as
+// far as it is, and away without the other. cut.go, timetravel.go and diff.go look back, and point.go reads what people write for
 // a cut.
 package query
 
@@ -20,14 +21,28 @@ import (
 	"github.com/docket-orders/docket/view"
 )
 
-// Views answers questions from one generation of the orders projection. All
+// Views answers all questions from one generation of the orders projection. All
 // stores give equal answers to equal questions. Methods may be called from many
-// goroutines.
+// goroutines. They fail with projections.ErrUnavailable while the store does not
+// answer, with projections.ErrLost when it lost the generation, and with
+// projections.ErrClosed after a switch.
 type Views interface {
-	// Order by id, as written last.
-	Order(ctx context.Context, id string) (view.Order, bool, error)
+	Hot
+	Search
+}
+
+// Search answers questions over many orders.
+type Search interface {
 	// Orders answers a list question: page, total and facets of one instant.
 	Orders(ctx context.Context, q Question) (Page, error)
+	// Documents returns what is stored of these orders, as projections.Sink says.
+	Documents(ctx context.Context, ids []string) (map[string]view.Order, error)
+}
+
+// Hot answers questions about one order, one customer, and sums.
+type Hot interface {
+	// Order by id, as written last.
+	Order(ctx context.Context, id string) (view.Order, bool, error)
 	// Customer with the totals over all their orders.
 	Customer(ctx context.Context, id string) (view.CustomerSummary, bool, error)
 	// CustomerOrders lists a customer's orders, newest first, ties by id
@@ -64,6 +79,17 @@ type Question struct {
 	After                      *Key     // continue after this key, in sort order
 	Facets                     []string // dimensions to count over all that match
 	WithoutTotal               bool     // Page.Total is not wanted
+	// Holding, when set, is an order that the instant of the answer must hold. A
+	// store whose questions see what is written only later makes it visible, and
+	// answers in that same instant; ErrBehind when it does not have it. A store
+	// whose questions see every write passes over it: the caller has waited.
+	Holding *Holding
+}
+
+// Holding is an order at a revision, or later.
+type Holding struct {
+	OrderID  string
+	Revision int64
 }
 
 // Sort of a list; ties by id in the same direction.

@@ -2,24 +2,25 @@ package query
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/eventstore/codec"
 	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/view"
 )
 
-// Options of a Service. Store, Live, Progress and Log are needed.
+// Options of a Service. Store, Hot, Search and Log are needed.
 type Options struct {
 	Store     eventstore.Store
 	Namespace eventstore.Namespace
-	// Live is the generation that answers now, and its number; nil before one
-	// is open.
-	Live     func() (Views, int)
-	Progress Progress
+	// Hot answers about one order, one customer, and sums; Search answers lists.
+	// Where one store does both, both are of it.
+	Hot    Side[Hot]
+	Search Side[Search]
+	// Apply folds what is answered from the log; nil: projections.Apply. It is that
+	// of what the views keep.
+	Apply func(view.Order, codec.Recorded) view.Order
 	// Log that tokens and cursors must come from.
 	Log eventstore.LogIdentity
 	// Clock tells which instants have come: nothing is recorded before what it
@@ -31,41 +32,14 @@ type Options struct {
 	Recorded func(ctx context.Context, asOf time.Time) error
 }
 
-// Progress is what the service asks the runner of the projection;
-// *projections.Manager has it.
-type Progress interface {
-	// Wait returns when the live generation holds the order at revision or
-	// later; with projections.ErrParked when it never will.
-	Wait(ctx context.Context, orderID string, revision eventstore.Revision) error
-	// ParkedOrder tells whether an event of the order could not be applied.
-	ParkedOrder(orderID string) (view.Degraded, bool)
-	// Lag of the live generation.
-	Lag(ctx context.Context) (projections.Lag, error)
-}
-
 // Service answers the questions of the API. Its methods may be called from many
 // goroutines.
 type Service struct {
 	options Options
+	hot     *side[Hot]
+	search  *side[Search]
 	turns   chan struct{} // one element per replay that runs
-	lag     struct {
-		sync.Mutex
-		projections.Lag
-		unknown bool      // at the last look
-		until   time.Time // nobody looks before
-	}
 }
-
-// lagRemembered is for how long one look at the log tells all readers the lag:
-// while the views are behind, a look costs more than most questions.
-const lagRemembered = 100 * time.Millisecond
-
-// A log behind a network that does not answer keeps no reader of a view: a look
-// at it is given up after lagLook, and the next one comes after lagPause.
-const (
-	lagLook  = 500 * time.Millisecond
-	lagPause = 2 * time.Second
-)
 
 // replays is how many questions about the past are answered at once: each holds
 // the events of an order in memory.
@@ -76,10 +50,18 @@ func New(o Options) *Service {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	if o.Apply == nil {
+		o.Apply = projections.Apply
+	}
 	if o.Recorded == nil {
 		o.Recorded = func(context.Context, time.Time) error { return nil }
 	}
-	return &Service{options: o, turns: make(chan struct{}, replays)}
+	_, logRemote := o.Store.(eventstore.Remote)
+	return &Service{
+		options: o, turns: make(chan struct{}, replays),
+		hot:    &side[Hot]{Side: o.Hot, store: o.Store, bounded: logRemote || o.Hot.Remote},
+		search: &side[Search]{Side: o.Search, store: o.Store, bounded: logRemote || o.Search.Remote},
+	}
 }
 
 // Source says where an answer comes from.
@@ -87,14 +69,14 @@ type Source string
 
 const (
 	FromView Source = "view"
-	FromLog  Source = "log" // folded from the order's stream, since no view has it yet
+	FromLog  Source = "log" // folded from the order's stream, since no view has it, or none answers
 )
 
 // Freshness says which generation answered, and how far it was behind the log.
 type Freshness struct {
-	Generation int
+	Generation int // 0: none is open, the log answered
 	Lag        projections.Lag
-	// LagUnknown: the log does not answer, the view does. Lag is zero.
+	// LagUnknown: the log or the view does not answer, the other does. Lag is zero.
 	LagUnknown bool
 }
 
@@ -122,55 +104,4 @@ type CustomerAnswer struct {
 type StatsAnswer struct {
 	Stats view.Stats
 	Freshness
-}
-
-// ask puts a question to the live generation. A switch may close a generation
-// between the choice and the answer; then the question goes to the new one.
-func ask[T any](s *Service, question func(Views) (T, error)) (answer T, generation int, err error) {
-	for range 2 {
-		var views Views
-		if views, generation = s.options.Live(); views == nil {
-			return answer, 0, ErrNotReady
-		}
-		if answer, err = question(views); !errors.Is(err, projections.ErrClosed) {
-			return answer, generation, err
-		}
-	}
-	// Two switches within one question, or the process is stopping.
-	return answer, generation, fmt.Errorf("%w: %w", ErrNotReady, err)
-}
-
-func (s *Service) freshness(ctx context.Context, generation int) (Freshness, error) {
-	s.lag.Lock()
-	defer s.lag.Unlock()
-	if time.Now().After(s.lag.until) {
-		lag, unknown, err := s.lookForLag(ctx)
-		if err != nil {
-			return Freshness{}, fmt.Errorf("ask how far the views are: %w", err)
-		}
-		s.lag.Lag, s.lag.unknown, s.lag.until = lag, unknown, time.Now().Add(lagRemembered)
-		if unknown {
-			s.lag.until = time.Now().Add(lagPause)
-		}
-	}
-	return Freshness{Generation: generation, Lag: s.lag.Lag, LagUnknown: s.lag.unknown}, nil
-}
-
-// lookForLag reads the log after what is applied. A log that does not answer
-// is no failure: the view has answered.
-func (s *Service) lookForLag(ctx context.Context) (lag projections.Lag, unknown bool, err error) {
-	if _, remote := s.options.Store.(eventstore.Remote); !remote {
-		lag, err = s.options.Progress.Lag(ctx)
-		return lag, false, err
-	}
-	if eventstore.UnreachableOf(s.options.Store) != nil {
-		return lag, true, nil
-	}
-	looking, cancel := context.WithTimeout(ctx, lagLook)
-	defer cancel()
-	lag, err = s.options.Progress.Lag(looking)
-	if err != nil && ctx.Err() == nil && (looking.Err() != nil || errors.Is(err, eventstore.ErrUnavailable)) {
-		return projections.Lag{}, true, nil
-	}
-	return lag, false, err
 }

@@ -50,7 +50,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.manager = projections.NewManager(projections.Options{Store: store, Backend: w.backend, SpillDir: filepath.Join(dir, "tmp")})
-	w.options = query.Options{Store: store, Log: w.log, Progress: w.manager, Live: w.live}
+	w.options = query.Options{Store: store, Log: w.log, Hot: query.SideOf[query.Hot](w.manager), Search: query.SideOf[query.Search](w.manager)}
 	return w
 }
 
@@ -60,6 +60,23 @@ func (w *world) live() (query.Views, int) {
 		return nil, 0
 	}
 	return sink.(query.Views), generation
+}
+
+// over is the options with one generation behind both sides.
+func over(o query.Options, live func() (query.Views, int), progress query.Progress) query.Options {
+	o.Hot = query.Side[query.Hot]{Progress: progress, Live: func() (query.Hot, int) {
+		if v, n := live(); v != nil {
+			return v, n
+		}
+		return nil, 0
+	}}
+	o.Search = query.Side[query.Search]{Progress: progress, Live: func() (query.Search, int) {
+		if v, n := live(); v != nil {
+			return v, n
+		}
+		return nil, 0
+	}}
+	return o
 }
 
 // feed starts the runner and returns when it has caught up.
@@ -136,6 +153,8 @@ func (s *standing) ParkedOrder(id string) (view.Degraded, bool) {
 	return view.Degraded{}, false
 }
 
+func (*standing) Incomplete() error { return nil }
+
 func (s *standing) Lag(context.Context) (projections.Lag, error) {
 	return projections.Lag{Events: 3, Age: time.Second}, nil
 }
@@ -149,9 +168,7 @@ func (w *world) unfed(parked string) (*query.Service, *standing) {
 	}
 	w.t.Cleanup(func() { sink.Close() })
 	progress := &standing{parked: parked, waits: make(chan struct{})}
-	o := w.options
-	o.Progress = progress
-	o.Live = func() (query.Views, int) { return sink.(query.Views), 7 }
+	o := over(w.options, func() (query.Views, int) { return sink.(query.Views), 7 }, progress)
 	return query.New(o), progress
 }
 
@@ -201,8 +218,7 @@ func TestParkedOrderIsMarked(t *testing.T) {
 	}
 
 	w.feed()
-	o := w.options
-	o.Progress = &standing{parked: "order-0001"}
+	o := over(w.options, w.live, &standing{parked: "order-0001"})
 	s = query.New(o)
 	list, err := s.List(t.Context(), query.Question{}, "", query.Read{Token: &token})
 	if err != nil {
@@ -222,14 +238,12 @@ func TestParkedOrderIsMarked(t *testing.T) {
 func TestParkedBeforeItsFirstEvent(t *testing.T) {
 	w := newWorld(t)
 	w.place(1)
-	o := w.options
 	sink, err := w.backend.Open(t.Context(), 7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sink.Close()
-	o.Live = func() (query.Views, int) { return sink.(query.Views), 7 }
-	o.Progress = &standing{parked: "order-0001", at: -1}
+	o := over(w.options, func() (query.Views, int) { return sink.(query.Views), 7 }, &standing{parked: "order-0001", at: -1})
 	got, err := query.New(o).Order(t.Context(), "order-0001", query.Read{})
 	if err != nil {
 		t.Fatal(err)
@@ -286,6 +300,16 @@ func TestTokenIsBehind(t *testing.T) {
 	cancel()
 	if _, err := s.Order(ended, "order-0001", query.Read{Token: &token, Wait: time.Hour}); !errors.Is(err, context.Canceled) {
 		t.Errorf("caller gone: %v", err)
+	}
+
+	// The view has the order, but not its next event.
+	w.feed()
+	next := token
+	next.Revision++
+	var behind *query.BehindError
+	_, err := query.New(w.options).Order(t.Context(), "order-0001", query.Read{Token: &next})
+	if !errors.Is(err, query.ErrBehind) || !errors.As(err, &behind) || behind.Have != 0 || behind.Want != 1 {
+		t.Errorf("one event behind: %v", err)
 	}
 }
 
@@ -498,13 +522,13 @@ func TestSwitchDuringAQuestion(t *testing.T) {
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	o, asked := w.options, 0
-	o.Live = func() (query.Views, int) {
+	asked := 0
+	o := over(w.options, func() (query.Views, int) {
 		if asked++; asked%2 == 1 {
 			return closed.(query.Views), 9
 		}
 		return w.live()
-	}
+	}, w.manager)
 	s := query.New(o)
 	if got, err := s.Order(t.Context(), "order-0001", query.Read{}); err != nil || got.Generation == 9 {
 		t.Errorf("by id: generation %d, %v", got.Generation, err)
@@ -512,11 +536,11 @@ func TestSwitchDuringAQuestion(t *testing.T) {
 	if got, err := s.List(t.Context(), query.Question{}, "", query.Read{}); err != nil || len(got.Items) != 1 {
 		t.Errorf("list: %+v, %v", got, err)
 	}
-	o.Live = func() (query.Views, int) { return closed.(query.Views), 9 }
+	o = over(w.options, func() (query.Views, int) { return closed.(query.Views), 9 }, w.manager)
 	if _, err := query.New(o).Order(t.Context(), "order-0001", query.Read{}); !errors.Is(err, query.ErrNotReady) {
 		t.Errorf("nothing but closed ones: %v", err)
 	}
-	o.Live = func() (query.Views, int) { return nil, 0 }
+	o = over(w.options, func() (query.Views, int) { return nil, 0 }, w.manager)
 	if _, err := query.New(o).Stats(t.Context(), query.StatsQuestion{}, query.Read{}); !errors.Is(err, query.ErrNotReady) {
 		t.Errorf("none is open: %v", err)
 	}

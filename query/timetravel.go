@@ -47,7 +47,7 @@ func (s *Service) replay(ctx context.Context, id string, cut Cut, step func(e Cu
 	if err != nil {
 		return view.Order{}, err
 	}
-	doc, err := Fold(ctx, id, events, step)
+	doc, err := fold(ctx, s.options.Apply, id, events, step)
 	if err != nil {
 		return view.Order{}, err
 	}
@@ -117,12 +117,19 @@ func (s *Service) Events(ctx context.Context, id string, cut Cut) ([]CutEvent, e
 // applied ends it with ErrHistoryUnreadable and the document before, the end of
 // ctx with its error.
 func Fold(ctx context.Context, id string, events []CutEvent, step func(e CutEvent, before, after view.Order)) (view.Order, error) {
+	return fold(ctx, projections.Apply, id, events, step)
+}
+
+// applying is what folds an event into a document.
+type applying func(view.Order, codec.Recorded) view.Order
+
+func fold(ctx context.Context, apply applying, id string, events []CutEvent, step func(e CutEvent, before, after view.Order)) (view.Order, error) {
 	doc, last := projections.Empty(id), eventstore.Revision(-1)
 	for _, e := range events {
 		if err := ctx.Err(); err != nil {
 			return doc, fmt.Errorf("fold order %s: %w", id, err)
 		}
-		after, err := apply(doc, e.Recorded)
+		after, err := apply.safely(doc, e.Recorded)
 		if err != nil {
 			return doc, unreadable(e.Revision, err)
 		}
@@ -138,15 +145,15 @@ func Fold(ctx context.Context, id string, events []CutEvent, step func(e CutEven
 	return doc, nil
 }
 
-// apply is projections.Apply with its panic, about amounts that cannot be added,
-// as an error: one order's damage ends no reader.
-func apply(doc view.Order, e codec.Recorded) (after view.Order, err error) {
+// safely applies with a panic, about amounts that cannot be added, as an error:
+// one order's damage ends no reader.
+func (apply applying) safely(doc view.Order, e codec.Recorded) (after view.Order, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("apply %s: %v", e.Type, p)
 		}
 	}()
-	return projections.Apply(doc, e), nil
+	return apply(doc, e), nil
 }
 
 func unreadable(r eventstore.Revision, err error) error {

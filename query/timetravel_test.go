@@ -204,8 +204,7 @@ func TestCutsAroundAnEventNobodyCanRead(t *testing.T) {
 		w.append("o", bad...)
 		revision := eventstore.Revision(len(bad))
 		w.append("o", stored(t, 3, order.Confirmed{At: day(2)}, day(2)))
-		o := w.options
-		o.Progress = &standing{}
+		o := over(w.options, w.live, &standing{})
 		if got, err := query.New(o).OrderFromLog(t.Context(), "o"); err != nil || got.Degraded == nil || got.Degraded.Revision != int64(revision) || got.Revision != int64(revision)-1 {
 			t.Errorf("%s, as far as it goes: %+v, %v", name, got.Degraded, err)
 		}
