@@ -27,7 +27,7 @@ const (
 )
 
 // compareOrder looks at one order.
-func (u *run) compareOrder(ctx context.Context, id string) error {
+func (u *part) compareOrder(ctx context.Context, id string) error {
 	u.step("comparing", 0, 1)
 	h, err := u.read(ctx, id)
 	if err != nil {
@@ -37,14 +37,14 @@ func (u *run) compareOrder(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	u.report.Compared.Events = h.last() + 1
+	u.of.Compared.Events = h.last() + 1
 	if len(h.events) > 0 {
-		u.report.Compared.Streams = 1
+		u.of.Compared.Streams = 1
 	}
 	if kept[0].Found || kept[0].Same {
-		u.report.Compared.Documents = 1
+		u.of.Compared.Documents = 1
 	}
-	if len(h.events) == 0 && h.bad == nil && u.report.Compared.Documents == 0 {
+	if len(h.events) == 0 && h.bad == nil && u.of.Compared.Documents == 0 {
 		u.doubt(fmt.Sprintf("neither the log nor the views know an order %s", id))
 		return nil
 	}
@@ -52,7 +52,7 @@ func (u *run) compareOrder(ctx context.Context, id string) error {
 }
 
 // lookAndFind takes down what is wrong with these orders.
-func (u *run) lookAndFind(ctx context.Context, ids []string) error {
+func (u *part) lookAndFind(ctx context.Context, ids []string) error {
 	findings, err := u.look(ctx, ids)
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (u *run) lookAndFind(ctx context.Context, ids []string) error {
 // read once, up to the barrier, and dealt to files by order; beside the events
 // goes a mark for every order that the views keep. Then it is compared file by
 // file, by as many goroutines as there are processors.
-func (u *run) compareAll(ctx context.Context) (*tally, error) {
+func (u *part) compareAll(ctx context.Context) (*tally, error) {
 	s := spill.New(u.Disk, u.dir)
 	defer s.Close()
 	if err := u.spillLog(ctx, s); err != nil {
@@ -80,7 +80,8 @@ func (u *run) compareAll(ctx context.Context) (*tally, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTally(u.Disk, u.dir, u.report.Barrier, parked)
+	_, counts := u.sink.(projections.SelfCounting)
+	t, err := newTally(u.Disk, u.dir, u.report.Barrier, parked, counts)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +112,7 @@ func (u *run) compareAll(ctx context.Context) (*tally, error) {
 				return context.Cause(ctx)
 			}
 			done += int64(len(batch))
-			u.step("comparing", done, u.report.Compared.Documents)
+			u.step("comparing", done, u.of.Compared.Documents)
 			if err := u.journal.flushSome(ctx); err != nil {
 				return err
 			}
@@ -127,7 +128,7 @@ func (u *run) compareAll(ctx context.Context) (*tally, error) {
 }
 
 // spillLog reads the log up to the barrier.
-func (u *run) spillLog(ctx context.Context, s *spill.Spill) error {
+func (u *part) spillLog(ctx context.Context, s *spill.Spill) error {
 	u.step("reading", 0, 0)
 	filter := eventstore.Filter{Prefixes: []string{u.Namespace.Prefix(codec.Category)}}
 	last := eventstore.Start
@@ -148,8 +149,8 @@ func (u *run) spillLog(ctx context.Context, s *spill.Spill) error {
 		if err := s.Add(record); err != nil {
 			return err
 		}
-		if u.report.Compared.Events++; u.report.Compared.Events%progressEvery == 0 {
-			u.step("reading", u.report.Compared.Events, 0)
+		if u.of.Compared.Events++; u.of.Compared.Events%progressEvery == 0 {
+			u.step("reading", u.of.Compared.Events, 0)
 		}
 	}
 	return nil
@@ -157,7 +158,7 @@ func (u *run) spillLog(ctx context.Context, s *spill.Spill) error {
 
 // spillKept puts a record without a type beside the events of every order that
 // the views keep; ids that no stream can have it looks at itself.
-func (u *run) spillKept(ctx context.Context, s *spill.Spill) error {
+func (u *part) spillKept(ctx context.Context, s *spill.Spill) error {
 	after := ""
 	for {
 		ids, err := u.sink.IDs(ctx, after, pageIDs)
@@ -174,7 +175,7 @@ func (u *run) spillKept(ctx context.Context, s *spill.Spill) error {
 				return err
 			}
 		}
-		u.report.Compared.Documents += int64(len(ids))
+		u.of.Compared.Documents += int64(len(ids))
 		if len(ids) < pageIDs {
 			return nil
 		}
@@ -189,7 +190,7 @@ type stream struct {
 }
 
 // byOrder groups records; a mark makes a group, and is not in it.
-func (u *run) byOrder(records []eventstore.Record) []stream {
+func (u *part) byOrder(records []eventstore.Record) []stream {
 	var all []stream
 	var counts []int
 	at := map[string]int{}
@@ -218,7 +219,7 @@ func (u *run) byOrder(records []eventstore.Record) []stream {
 // compareBatch folds orders up to the barrier and compares them with what is
 // kept now. Most are the same; the others may have moved, and are looked at
 // again.
-func (u *run) compareBatch(ctx context.Context, batch []stream, t *tally) error {
+func (u *part) compareBatch(ctx context.Context, batch []stream, t *tally) error {
 	var suspects []string
 	var want []projections.Change
 	var streams int64
@@ -260,7 +261,7 @@ func (u *run) compareBatch(ctx context.Context, batch []stream, t *tally) error 
 
 // forget takes orders off the tally again that were deleted: the log may still
 // deliver their events, but nobody need keep what they make.
-func (u *run) forget(t *tally, counted []projections.Change, suspects []string) error {
+func (u *part) forget(t *tally, counted []projections.Change, suspects []string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	defer func() {
@@ -278,11 +279,11 @@ func (u *run) forget(t *tally, counted []projections.Change, suspects []string) 
 	return nil
 }
 
-func (u *run) count(t *tally, want []projections.Change, streams int64, suspects int) error {
+func (u *part) count(t *tally, want []projections.Change, streams int64, suspects int) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.report.Compared.Streams += streams
-	u.report.Compared.Again += int64(suspects)
+	u.of.Compared.Streams += streams
+	u.of.Compared.Again += int64(suspects)
 	for _, change := range want {
 		if err := t.count(change, 1); err != nil {
 			return err
@@ -292,7 +293,7 @@ func (u *run) count(t *tally, want []projections.Change, streams int64, suspects
 }
 
 // differs takes down an order that differs, and what it may explain.
-func (u *run) differs(f Finding) {
+func (u *part) differs(f Finding) {
 	number := u.find(f)
 	u.mu.Lock()
 	defer u.mu.Unlock()

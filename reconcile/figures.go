@@ -159,6 +159,10 @@ func (d figureDiff) finding() Finding {
 		f.ID += " in " + string(d.key.Currency)
 	case projections.FigureCustomer:
 		f.Detail = "totals in " + string(d.key.Currency)
+	case projections.FigureStray:
+		if d.key.Dimension == projections.DimensionUnlisted {
+			f.ID = "order " + d.key.Key + " is kept and not listed"
+		}
 	case projections.FigureFacet:
 		f.ID = d.key.Dimension + " " + d.key.Key
 	}

@@ -52,7 +52,7 @@ func decode(record eventstore.Record, ns eventstore.Namespace) (e codec.Recorded
 
 // read reads an order's stream. A stream that is not there, or was deleted, is
 // a history without events; damage ends one.
-func (u *run) read(ctx context.Context, id string) (history, error) {
+func (u *part) read(ctx context.Context, id string) (history, error) {
 	if len(id) > maxKey {
 		return history{id: id}, nil
 	}
@@ -87,7 +87,7 @@ type wanted struct {
 // fold is what should be kept of an order that is at revision last. There is
 // nothing below 0. Broken invariants are noted: nothing that differs is then
 // believed.
-func (u *run) fold(h history, last int64) wanted {
+func (u *part) fold(h history, last int64) wanted {
 	if last = min(last, h.last()); last < 0 {
 		return wanted{projections.Change{Order: projections.Empty(h.id)}, false, true}
 	}
@@ -102,7 +102,7 @@ func (u *run) fold(h history, last int64) wanted {
 }
 
 // contradicts notes that the expected side is not to be believed.
-func (u *run) contradicts(id string, violations []expected.Violation) {
+func (u *part) contradicts(id string, violations []expected.Violation) {
 	for _, v := range violations {
 		u.doubt(fmt.Sprintf("the expected side contradicts itself: order %s breaks %q: %s. Nothing that differs is believed; this is a bug of docket, in reconcile/expected", id, v.Invariant, v.Detail))
 	}

@@ -258,7 +258,7 @@ func (s stuck) CaughtUp(ctx context.Context) error { <-ctx.Done(); return ctx.Er
 
 func TestViewsThatStandStill(t *testing.T) {
 	w := filled(t, 5)
-	w.reconciler.Projection = stuck{w.manager}
+	w.reconciler.Stores[0].Projection = stuck{w.manager}
 	w.reconciler.patience = 10 * time.Millisecond
 	report := w.run(Request{})
 	if report.Verdict != Unknown || !strings.Contains(report.Reasons[0], "did not move") {
@@ -300,7 +300,7 @@ func TestUnreadableEvent(t *testing.T) {
 	// Somebody takes the mark away: then nobody can tell.
 	set("status", `"lost"`, "").do(w, w.other(), "special")
 	w.tamper(w.other(), `DELETE FROM parked`)
-	w.reconciler.Projection = forgets{w.manager}
+	w.reconciler.Stores[0].Projection = forgets{w.manager}
 	report := w.run(Request{Repair: true})
 	if only(t, report, Content, "special"); report.Verdict != Unknown || report.Compared.Complete || report.Repaired != 1 || !strings.Contains(report.Reasons[0], "order odd") {
 		t.Fatal(text(t, report))
@@ -454,12 +454,12 @@ func TestAPanicEndsTheRunOnly(t *testing.T) {
 	for _, in := range []string{"Inspect", "Figures"} {
 		var log strings.Builder
 		w.reconciler.Logger = slog.New(slog.NewTextHandler(&log, nil))
-		w.reconciler.Projection = over{w.manager, breaks{w.sink(), in}}
+		w.reconciler.Stores[0].Projection = over{w.manager, breaks{w.sink(), in}}
 		report := w.run(Request{})
 		if report.Verdict != Unknown || report.Compared.Complete || !strings.Contains(report.Reasons[0], "a bug") || !strings.Contains(log.String(), "limits_test.go") {
 			t.Errorf("%s: %s\n%s", in, text(t, report), &log)
 		}
 	}
-	w.reconciler.Projection = w.manager
+	w.reconciler.Stores[0].Projection = w.manager
 	wantClean(t, w.run(Request{}))
 }

@@ -128,12 +128,17 @@ func (b busy) CaughtUp(ctx context.Context) error {
 // revision, and is found when it is not.
 func TestAnOrderThatNeverStandsStill(t *testing.T) {
 	w := filled(t, 5)
-	w.reconciler.Projection = busy{w.manager, w, "special"}
+	w.reconciler.Stores[0].Projection = busy{w.manager, w, "special"}
 	wantClean(t, w.run(Request{OrderID: "special"}))
 	report := w.run(Request{})
 	wantClean(t, report)
 
+	// Who wrote the order a moment ago would make it right with the next event.
 	set("customer.name", `"Somebody Else"`, "").do(w, w.other(), "special")
+	if err := w.restart(); err != nil {
+		t.Fatal(err)
+	}
+	w.reconciler.Stores[0].Projection = busy{w.manager, w, "special"}
 	report = w.run(Request{Repair: true})
 	f := only(t, report, Content, "special")
 	if f.Outcome != "repaired" || len(f.Fields) != 1 || f.Fields[0].Path != "/customer/name" {

@@ -27,7 +27,7 @@ const (
 // two looks in a row find the same one. An order that moved at every look, and
 // was right each time as far as one could see, is healthy: its rows are written
 // anew with every move.
-func (u *run) look(ctx context.Context, ids []string) ([]Finding, error) {
+func (u *part) look(ctx context.Context, ids []string) ([]Finding, error) {
 	var all []Finding
 	for chunk := range slices.Chunk(ids, lookOrders) {
 		before := map[string]Finding{} // what the last look found
@@ -78,7 +78,7 @@ type observation struct {
 
 // observe looks at each order once. An order about which the log does not tell,
 // or the expected side contradicts itself, is doubtful, and left out.
-func (u *run) observe(ctx context.Context, ids []string) ([]observation, error) {
+func (u *part) observe(ctx context.Context, ids []string) ([]observation, error) {
 	parked, err := u.parked(ctx)
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (u *run) observe(ctx context.Context, ids []string) ([]observation, error) 
 
 // observed remembers that a stream is gone, and the figures that an order that
 // differs may explain.
-func (u *run) observed(h history, o observation, want projections.Change, kept projections.Kept) {
+func (u *part) observed(h history, o observation, want projections.Change, kept projections.Kept) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(h.events) == 0 {
@@ -145,7 +145,7 @@ func (u *run) observed(h history, o observation, want projections.Change, kept p
 
 // unreadable notes an order whose events cannot be read, unless it is parked
 // there: then the views need not know more.
-func (u *run) unreadable(h history, parked map[string]projections.Parked) bool {
+func (u *part) unreadable(h history, parked map[string]projections.Parked) bool {
 	if h.bad == nil {
 		return false
 	}
@@ -166,7 +166,7 @@ func lastApplied(h history, parked map[string]projections.Parked) int64 {
 }
 
 // judge says what is wrong with what is kept of an order that is not parked.
-func (u *run) judge(ctx context.Context, h history, want wanted, kept projections.Kept) (observation, error) {
+func (u *part) judge(ctx context.Context, h history, want wanted, kept projections.Kept) (observation, error) {
 	o := observation{id: h.id}
 	finding := func(class Class) *Finding { return orderFinding(class, h, kept) }
 	switch {
@@ -217,7 +217,7 @@ func (u *run) judge(ctx context.Context, h history, want wanted, kept projection
 
 // judgeParked tells that the order is parked, and how what is kept differs from
 // the events before.
-func (u *run) judgeParked(h history, want wanted, kept projections.Kept, p projections.Parked) observation {
+func (u *part) judgeParked(h history, want wanted, kept projections.Kept, p projections.Parked) observation {
 	f := orderFinding(Parked, h, kept)
 	f.Detail = fmt.Sprintf("event %d could not be applied: %s", p.Revision, p.Reason)
 	right := kept.Same && want.there || !kept.Found && !want.there

@@ -14,9 +14,16 @@
 // looked at again, each time at the revision that is kept, until it is healthy
 // or was seen twice to be wrong (look.go). Beside that it adds up what the
 // orders count, and compares all figures at one instant, to which events and
-// parked orders after the barrier are carried over (tally.go, advance.go). What the
-// views consist of, and the rows of parked orders, are looked at as well
-// (structure.go).
+// parked orders after the barrier are carried over (tally.go, advance.go). A store
+// whose figures are of no one instant is asked instead which of them are not the
+// sum of the contributions that it keeps, and each of these is compared with the
+// order. What the views consist of, and the rows of parked orders, are looked at
+// as well (structure.go).
+//
+// A run goes over the stores one after another, with one barrier for all. Each is
+// compared by itself (store.go): its views are waited for, the log is read for
+// it, and what cannot be told of it is unknown and keeps nobody from judging the
+// others. Nothing supposes that this process alone writes to a store.
 //
 // An order whose stream was deleted may be kept as its events made it, for the
 // log may still deliver them, or not be kept; anything else is an orphan. A
@@ -37,14 +44,33 @@ import (
 // Category begins the names of the runs' streams.
 const Category = "reconciliation"
 
-// Projection is what reconciliation needs of the runner;
+// Store is one store of views. Each is compared for itself: what one cannot tell
+// is unknown, and the others are judged.
+type Store struct {
+	Name string
+	Projection
+}
+
+// StoresOf are the stores that this process keeps with the log.
+func StoresOf(all *projections.Stores) []Store {
+	var stores []Store
+	for _, m := range all.Managers() {
+		stores = append(stores, Store{m.StoreName, m})
+	}
+	return stores
+}
+
+// Projection is what reconciliation needs of the runner of a store;
 // *projections.Manager has it.
 type Projection interface {
 	// Live is the generation that answers; its sink is a projections.Inspector.
 	Live() (projections.Sink, int)
 	// CaughtUp returns when everything that was in the log at the call is
-	// applied or parked.
+	// applied or parked, by whatever process.
 	CaughtUp(ctx context.Context) error
+	// Incomplete is why there is no generation, or why it lacks what it should
+	// hold: the store does not answer, or lost what it kept. Else nil.
+	Incomplete() error
 	Parked(ctx context.Context) ([]projections.Parked, error)
 	// Reproject makes what is kept of an order what its stream says, whatever
 	// is kept, and removes it when there is no stream. The live fold makes the
@@ -55,14 +81,14 @@ type Projection interface {
 
 // Options of a Reconciler; all but Fold, Disk, Logger and Clock are needed.
 type Options struct {
-	Store      eventstore.Store
-	Namespace  eventstore.Namespace
-	Projection Projection
-	Fold       projections.Fold // of Projection; the zero value is this program's own
-	SpillDir   string           // folder for the temporary files of a run
-	Disk       disk.FS          // under them; nil: the operating system's
-	Logger     *slog.Logger
-	Clock      func() time.Time
+	Store     eventstore.Store
+	Namespace eventstore.Namespace
+	Stores    []Store
+	Fold      projections.Fold // of all stores; the zero value is this program's own
+	SpillDir  string           // folder for the temporary files of a run
+	Disk      disk.FS          // under them; nil: the operating system's
+	Logger    *slog.Logger
+	Clock     func() time.Time
 }
 
 // Request is what is asked of a run.
@@ -95,6 +121,8 @@ const (
 // views do. Long values and many fields are cut; Detail says so.
 type Finding struct {
 	Class Class `json:"class"`
+	// Store in which it is; empty where the run compared one store only.
+	Store string `json:"store,omitempty"`
 	// Entity is what differs: order, customer, product, method, sums, facet;
 	// stray, rows that belong to no order; or view, all of it.
 	Entity string `json:"entity"`
@@ -129,13 +157,15 @@ type Report struct {
 	Request
 	StartedAt  time.Time  `json:"startedAt"`
 	EndedAt    *time.Time `json:"endedAt,omitempty"`
-	Generation int        `json:"generation"`
+	Generation int        `json:"generation"` // of the first store that answered
 	// Barrier is the position up to which both sides were compared.
 	Barrier  eventstore.Position `json:"barrier"`
 	Progress Progress            `json:"progress"`
-	Compared Compared            `json:"compared"`
-	Counts   map[Class]int64     `json:"counts"` // of all findings
-	Findings []Finding           `json:"findings"`
+	Compared Compared            `json:"compared"` // in all stores together
+	// Stores tells of each store, where the run compared several.
+	Stores   []StoreReport   `json:"stores,omitempty"`
+	Counts   map[Class]int64 `json:"counts"` // of all findings
+	Findings []Finding       `json:"findings"`
 	// Unlisted findings were counted only: so many are written down at most.
 	Unlisted int64 `json:"unlisted,omitempty"`
 	Repaired int64 `json:"repaired"`
@@ -146,7 +176,18 @@ type Report struct {
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-// Compared is the statement of completeness.
+// StoreReport is what a run found in one store.
+type StoreReport struct {
+	Store      string          `json:"store"`
+	Generation int             `json:"generation"` // 0: none was open
+	Verdict    Verdict         `json:"verdict,omitempty"`
+	Compared   Compared        `json:"compared"`
+	Counts     map[Class]int64 `json:"counts"`
+	Repaired   int64           `json:"repaired"`
+}
+
+// Compared is the statement of completeness. Of several stores together, Events
+// and Streams are those of the log, and the rest is added up.
 type Compared struct {
 	Events    int64 `json:"events"`    // of orders, read from the log up to the barrier
 	Streams   int64 `json:"streams"`   // orders in the log, each with contiguous revisions
@@ -163,6 +204,7 @@ type Compared struct {
 // repairing, verifying.
 type Progress struct {
 	Phase string `json:"phase"`
+	Store string `json:"store,omitempty"` // in which, where there are several
 	Done  int64  `json:"done"`
 	Total int64  `json:"total,omitempty"` // 0: not known
 }

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -17,7 +18,7 @@ const (
 )
 
 // limit of entities that may differ if anything is to be repaired.
-func (u *run) limit(orders int64) int64 {
+func (u *part) limit(orders int64) int64 {
 	if u.report.MaxRepairs != nil {
 		return int64(*u.report.MaxRepairs)
 	}
@@ -26,12 +27,12 @@ func (u *run) limit(orders int64) int64 {
 
 // mostRepairs bounds what is remembered of orders that differ. There are no
 // more orders than events.
-func (u *run) mostRepairs() int64 { return u.limit(u.report.Compared.Events) }
+func (u *part) mostRepairs() int64 { return u.limit(u.of.Compared.Events) }
 
 // touch remembers the figures that an order that differs adds to, as it is kept
 // and as it should be: those that differ because of it are not counted beside
 // it. u.mu is held.
-func (u *run) touch(want projections.Change, kept projections.Kept) {
+func (u *part) touch(want projections.Change, kept projections.Kept) {
 	add := func(key projections.FigureKey, _ values) { u.touched[key] = true }
 	eachFigure(want.Contribution, &want.Order, add)
 	eachFigure(kept.Contribution, &kept.Document, add)
@@ -39,7 +40,7 @@ func (u *run) touch(want projections.Change, kept projections.Kept) {
 
 // entities that differ: orders, and figures that no such order explains. What
 // belongs to no order at all is no entity.
-func (u *run) entities(wrong differences) int64 {
+func (u *part) entities(wrong differences) int64 {
 	n := u.orders + wrong.count - int64(len(wrong.list))
 	for _, d := range wrong.list {
 		if !u.touched[d.key] && d.key.Of != projections.FigureStray {
@@ -50,37 +51,59 @@ func (u *run) entities(wrong differences) int64 {
 }
 
 // compareFigures takes down the figures that differ.
-func (u *run) compareFigures(ctx context.Context, t *tally) (differences, error) {
+func (u *part) compareFigures(ctx context.Context, t *tally) (differences, error) {
 	d, err := u.figures(ctx, t)
 	if err != nil {
 		return d, err
 	}
-	u.report.Compared.Figures, u.report.Compared.Customers = d.figures, d.customers
+	u.of.Compared.Figures, u.of.Compared.Customers = d.figures, d.customers
 	for i := range d.list {
 		d.list[i].number = u.find(d.list[i].finding())
 	}
-	unlisted := d.count - int64(len(d.list))
-	u.report.Unlisted += unlisted
-	if unlisted > 0 {
-		u.report.Counts[Aggregate] += unlisted
+	if err := u.compareUnlisted(ctx, d.list); err != nil {
+		return d, err
+	}
+	if unlisted := d.count - int64(len(d.list)); unlisted > 0 {
+		u.mu.Lock()
+		u.report.Unlisted += unlisted
+		u.countMore(Aggregate, unlisted)
+		u.mu.Unlock()
 	}
 	return d, nil
+}
+
+// compareUnlisted looks at orders that the store keeps and did not list, unless the
+// log has them: those were compared.
+func (u *part) compareUnlisted(ctx context.Context, wrong []figureDiff) error {
+	for _, d := range wrong {
+		if d.key.Of != projections.FigureStray || d.key.Dimension != projections.DimensionUnlisted {
+			continue
+		}
+		h, err := u.read(ctx, d.key.Key)
+		if err == nil && len(h.events) == 0 && h.bad == nil {
+			err = u.lookAndFind(ctx, []string{d.key.Key})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // leastForeign orders that the log has not are a handful, whatever the rest is.
 const leastForeign = 10
 
 // refusal is why nothing is repaired; empty when something may be.
-func (u *run) refusal(wrong differences) string {
-	differ, limit := u.entities(wrong), u.limit(u.report.Compared.Streams)
-	orphans := u.report.Counts[Orphan]
+func (u *part) refusal(wrong differences) string {
+	differ, limit := u.entities(wrong), u.limit(u.of.Compared.Streams)
+	orphans := u.of.Counts[Orphan]
 	switch {
 	case u.contradicted:
 		return "what the expected side says is not to be believed"
 	case differ > limit:
 		return fmt.Sprintf("the limit is %d, and %s. So many are not drift but a wrong view: docket projections rebuild orders makes it again; --max-repairs %d repairs them one by one", limit, differing(differ), differ)
-	case u.report.MaxRepairs == nil && orphans > leastForeign && 2*orphans > u.report.Compared.Documents:
-		return fmt.Sprintf("the log has none of %d of the %d orders in the views: these views seem to belong to another log or namespace (see --data and --namespace). Repairing would remove them; --max-repairs %d does", orphans, u.report.Compared.Documents, differ)
+	case u.report.MaxRepairs == nil && orphans > leastForeign && 2*orphans > u.of.Compared.Documents:
+		return fmt.Sprintf("the log has none of %d of the %d orders in the views: these views seem to belong to another log or namespace (see --data and --namespace). Repairing would remove them; --max-repairs %d does", orphans, u.of.Compared.Documents, differ)
 	}
 	return ""
 }
@@ -95,8 +118,8 @@ func differing(n int64) string {
 // repair repairs what was found, unless it is too much, and verifies it. wrong
 // are the figures that differ; t is nil when only one order was compared: then
 // no figures are counted again.
-func (u *run) repair(ctx context.Context, t *tally, wrong differences) error {
-	if u.report.found() == 0 {
+func (u *part) repair(ctx context.Context, t *tally, wrong differences) error {
+	if u.found() == 0 {
 		return nil
 	}
 	if reason := u.refusal(wrong); reason != "" {
@@ -131,7 +154,7 @@ func (u *run) repair(ctx context.Context, t *tally, wrong differences) error {
 
 // repairOrders projects again what differs, and looks at it again, some orders
 // at a time: what was done is written down before the next are touched.
-func (u *run) repairOrders(ctx context.Context) error {
+func (u *part) repairOrders(ctx context.Context) error {
 	done, all := int64(0), int64(len(u.repairs))
 	for some := range slices.Chunk(u.repairs, repairOrders) {
 		numbers := make([]int, len(some))
@@ -144,9 +167,12 @@ func (u *run) repairOrders(ctx context.Context) error {
 		failed := map[string]error{}
 		for _, p := range some {
 			u.step("repairing", done, all)
-			if err := u.Projection.Reproject(ctx, p.id); err != nil {
+			if err := u.store.Reproject(ctx, p.id); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
+				}
+				if away := u.away(ctx, err); away != nil {
+					return away
 				}
 				failed[p.id] = err
 			}
@@ -163,8 +189,18 @@ func (u *run) repairOrders(ctx context.Context) error {
 	return nil
 }
 
+// away is why nothing more can be repaired after an order could not: the store
+// does not answer at all.
+func (u *part) away(ctx context.Context, failure error) error {
+	if !errors.Is(failure, projections.ErrUnavailable) && !errors.Is(failure, projections.ErrLost) {
+		return nil
+	}
+	_, err := u.sink.Checkpoints(ctx)
+	return ofViews("repair orders", err)
+}
+
 // recount counts the figures again, from what the orders contribute.
-func (u *run) recount(ctx context.Context, wrong differences) error {
+func (u *part) recount(ctx context.Context, wrong differences) error {
 	numbers := make([]int, len(wrong.list))
 	for i, d := range wrong.list {
 		numbers[i] = d.number
@@ -176,13 +212,13 @@ func (u *run) recount(ctx context.Context, wrong differences) error {
 	if err != nil {
 		return ofViews("recount", err)
 	}
-	u.report.Recounted = int64(changed)
+	u.report.Recounted += int64(changed)
 	return nil
 }
 
 // tried makes durable that these findings are repaired next; -1 is one that is
 // not listed.
-func (u *run) tried(ctx context.Context, numbers []int) error {
+func (u *part) tried(ctx context.Context, numbers []int) error {
 	numbers = slices.DeleteFunc(numbers, func(n int) bool { return n < 0 })
 	if len(numbers) > 0 {
 		u.mu.Lock()
@@ -196,7 +232,7 @@ func (u *run) tried(ctx context.Context, numbers []int) error {
 }
 
 // verifyOrders looks again at orders that were repaired.
-func (u *run) verifyOrders(ctx context.Context, some []repair, failed map[string]error) error {
+func (u *part) verifyOrders(ctx context.Context, some []repair, failed map[string]error) error {
 	ids := make([]string, len(some))
 	for i, p := range some {
 		ids[i] = p.id
@@ -235,7 +271,7 @@ const (
 
 // blame says why an order that was projected again differs again: whether what
 // is kept is what the projection's own fold makes.
-func (u *run) blame(ctx context.Context, id string) (string, error) {
+func (u *part) blame(ctx context.Context, id string) (string, error) {
 	h, err := u.read(ctx, id)
 	if err != nil {
 		return "", err
@@ -257,7 +293,7 @@ func (u *run) blame(ctx context.Context, id string) (string, error) {
 }
 
 // projected is what the projection's own fold makes of an order.
-func (u *run) projected(h history) (c projections.Change, ok bool) {
+func (u *part) projected(h history) (c projections.Change, ok bool) {
 	defer func() {
 		if recover() != nil {
 			ok = false
@@ -275,7 +311,7 @@ func (u *run) projected(h history) (c projections.Change, ok bool) {
 
 // verifyFigures compares the figures again. What differs that did not before is
 // a finding, too.
-func (u *run) verifyFigures(ctx context.Context, t *tally, wrong differences) error {
+func (u *part) verifyFigures(ctx context.Context, t *tally, wrong differences) error {
 	u.step("verifying", int64(len(u.repairs)), int64(len(u.repairs)))
 	left, err := u.figures(ctx, t)
 	if err != nil {
@@ -304,7 +340,9 @@ func (u *run) verifyFigures(ctx context.Context, t *tally, wrong differences) er
 			u.outcome(d.number, "")
 		}
 	}
-	u.report.Repaired += max(0, wrong.count-int64(len(wrong.list))-(left.count-int64(len(left.list))))
+	u.mu.Lock()
+	u.repairedMore(max(0, wrong.count-int64(len(wrong.list))-(left.count-int64(len(left.list)))))
+	u.mu.Unlock()
 	spoilt := 0
 	for _, d := range left.list {
 		if !before[d.key] {
@@ -320,13 +358,13 @@ func (u *run) verifyFigures(ctx context.Context, t *tally, wrong differences) er
 
 // outcome takes down how the repair of a finding went; number -1 is one that is
 // not listed.
-func (u *run) outcome(number int, problem string) {
+func (u *part) outcome(number int, problem string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	outcome := outcomeFailed
 	if problem == "" {
 		outcome = outcomeRepaired
-		u.report.Repaired++
+		u.repairedMore(1)
 	}
 	if number < 0 {
 		return
@@ -334,11 +372,4 @@ func (u *run) outcome(number int, problem string) {
 	f := &u.report.Findings[number]
 	f.Outcome, f.Error = outcome, cutText(problem, maxText)
 	u.journal.add(typeRepaired, repaired{Number: number, Outcome: outcome, Error: f.Error, At: u.Clock().UTC()})
-}
-
-// say adds a reason that takes nothing from what was compared.
-func (u *run) say(reason string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.note(reason)
 }

@@ -166,7 +166,7 @@ func TestARepairThatSpoilsFigures(t *testing.T) {
 	w := filled(t, 5)
 	c := w.other()
 	w.tamper(c, `UPDATE methods SET captured = captured + 5 WHERE day = (SELECT min(day) FROM methods)`)
-	w.reconciler.Projection = over{w.manager, miscounts{w.sink(), func() { w.tamper(c, `UPDATE customers SET orders = orders + 1 WHERE customer = 'c1'`) }}}
+	w.reconciler.Stores[0].Projection = over{w.manager, miscounts{w.sink(), func() { w.tamper(c, `UPDATE customers SET orders = orders + 1 WHERE customer = 'c1'`) }}}
 	report := w.run(Request{Repair: true})
 	failed := 0
 	for _, f := range report.Findings {

@@ -1,13 +1,16 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -100,33 +103,10 @@ type run struct {
 	journal  *journal
 	progress func(Progress)
 	dir      string // of its own, for temporary files
-	sink     projections.Sink
 
-	mu           sync.Mutex
-	report       Report
-	incomplete   bool // not everything could be compared
-	contradicted bool // the expected side is not to be believed
-	repairs      []repair
-	orders       int64 // that differ
-	// touched are the figures that differing orders add to.
-	touched map[projections.FigureKey]bool
-	// gone are orders of the batch whose stream cannot be read any more.
-	gone map[string]bool
-	// uncounted: what an order that differs was kept to contribute was wrong, so
-	// that writing it again does not make the figures right.
-	uncounted bool
-	// unsoundness are the numbers of the findings that the store itself named;
-	// while unsound, nothing can be counted with it.
-	unsoundness, foreignLanes []int
-	unsound                   bool
-	rows                      []repair // of parked orders, which somebody else wrote
-}
-
-// repair is an order to repair; number is that of its finding, -1 when it is not
-// listed.
-type repair struct {
-	id     string
-	number int
+	mu     sync.Mutex
+	report Report
+	parts  []*part // one per store, in order
 }
 
 // Run makes one run and returns when it has ended: with its report, and an
@@ -140,7 +120,7 @@ func (r *Reconciler) Run(ctx context.Context, id string, request Request, progre
 		return Report{}, fmt.Errorf("%.80q cannot name a reconciliation", id)
 	}
 	u := &run{
-		Reconciler: r, progress: progress, touched: map[projections.FigureKey]bool{}, gone: map[string]bool{},
+		Reconciler: r, progress: progress,
 		report: Report{
 			ID: id, State: stateRunning, Request: request, StartedAt: r.Clock().UTC(),
 			Counts: map[Class]int64{}, Findings: []Finding{},
@@ -169,10 +149,23 @@ func (r *Reconciler) Run(ctx context.Context, id string, request Request, progre
 		return Report{}, fmt.Errorf("begin reconciliation: %w", err)
 	}
 	defer u.Disk.RemoveAll(u.dir)
-	failure := u.guarded(func() error { return u.all(ctx) })
+	failed, over := false, false
+	for _, p := range u.parts {
+		if over {
+			p.doubt("it was not compared, for the run had ended")
+			continue
+		}
+		failure := u.guarded(func() error { return p.all(ctx) })
+		if failure != nil {
+			failed = true
+			p.doubt(p.early(failure))
+			u.Logger.Error("reconciliation ended early", "id", id, "store", p.store.Name, "error", failure)
+		}
+		over = !p.mayGoOn(ctx, failure)
+	}
 	var ended Report
 	err := u.guarded(func() (err error) {
-		ended, err = u.end(ctx, failure)
+		ended, err = u.end(ctx, failed)
 		return err
 	})
 	return ended, err
@@ -210,7 +203,10 @@ func (r *Reconciler) current(id string) (Report, bool) {
 }
 
 func (r Report) clone() Report {
-	r.Findings, r.Counts, r.Reasons = slices.Clone(r.Findings), maps.Clone(r.Counts), slices.Clone(r.Reasons)
+	r.Findings, r.Counts, r.Reasons, r.Stores = slices.Clone(r.Findings), maps.Clone(r.Counts), slices.Clone(r.Reasons), slices.Clone(r.Stores)
+	for i := range r.Stores {
+		r.Stores[i].Counts = maps.Clone(r.Stores[i].Counts)
+	}
 	return r
 }
 
@@ -238,7 +234,12 @@ func (u *run) begin(ctx context.Context) error {
 		u.report.Barrier, err = u.Store.Head(ctx)
 	}
 	if err == nil {
-		_, u.report.Generation = u.Projection.Live()
+		for i, s := range u.Stores {
+			p := newPart(u, s, filepath.Join(u.dir, strconv.Itoa(i)))
+			_, p.of.Generation = s.Live()
+			u.parts = append(u.parts, p)
+		}
+		u.merge()
 		u.journal = &journal{
 			store: u.Store, stream: stream, clock: u.Clock, next: eventstore.NoStream,
 			meta: codec.Meta{CommandID: uuid.NewSHA1(uuid.NameSpaceOID, []byte(stream)), Command: "reconcile", Actor: u.report.Actor, Version: 1},
@@ -254,125 +255,56 @@ func (u *run) begin(ctx context.Context) error {
 	return err
 }
 
-// all is the run between its first event and its last. An error means that the
-// run could not go on.
-func (u *run) all(ctx context.Context) error {
-	u.step("waiting", 0, 0)
-	if err := u.caughtUp(ctx); err != nil {
-		return err
-	}
-	if u.sink, u.report.Generation = u.Projection.Live(); u.sink == nil {
-		return errors.New("the views are closed")
-	}
-	var t *tally
-	var err error
-	if u.report.OrderID != "" {
-		err = u.compareOrder(ctx, u.report.OrderID)
-	} else {
-		looking, stop := context.WithCancel(ctx)
-		sound := u.sound(looking)
-		t, err = u.compareAll(ctx)
-		if t != nil {
-			defer t.close()
-		}
-		if err != nil {
-			stop()
-		}
-		s := <-sound
-		stop()
-		if err == nil {
-			err = u.compareStructure(ctx, s)
-		}
-	}
-	if err == nil {
-		err = u.compareParked(ctx, u.report.OrderID)
-	}
-	if err != nil {
-		return err
-	}
-	wrong := differences{}
-	if t != nil {
-		if wrong, err = u.compareFigures(ctx, t); err != nil {
-			return err
-		}
-	}
-	if err := u.journal.flush(ctx); err != nil {
-		return err
-	}
-	if u.report.Repair {
-		if err := u.repair(ctx, t, wrong); err != nil {
-			return err
-		}
-	}
-	if _, now := u.Projection.Live(); now != u.report.Generation {
-		u.doubt(rebuilt)
-	}
-	return nil
-}
-
 // end decides the verdict and writes the run's last event, also when ctx is
 // over.
-func (u *run) end(ctx context.Context, failure error) (Report, error) {
+func (u *run) end(ctx context.Context, failed bool) (Report, error) {
 	typ := typeEnded
-	if failure != nil {
+	if failed {
 		typ = typeFailed
-		u.doubt(u.early(failure))
-		u.Logger.Error("reconciliation ended early", "id", u.report.ID, "error", failure)
 	}
-	p := &u.report
-	p.Compared.Complete = !u.incomplete
+	for _, p := range u.parts {
+		p.judged()
+	}
+	u.merge()
+	r := &u.report
 	switch {
-	case u.incomplete || u.contradicted:
-		p.Verdict = Unknown
-	case p.found() > 0:
-		p.Verdict = Drift
+	case slices.ContainsFunc(u.parts, func(p *part) bool { return p.of.Verdict == Unknown }):
+		r.Verdict = Unknown
+	case r.found() > 0:
+		r.Verdict = Drift
 	default:
-		p.Verdict = Clean
+		r.Verdict = Clean
 	}
 	now := u.Clock().UTC()
-	p.State, p.EndedAt = stateEnded, &now
+	r.State, r.EndedAt = stateEnded, &now
 	u.journal.add(typ, ended{
-		Verdict: p.Verdict, Generation: p.Generation, Compared: p.Compared, Counts: p.Counts, Unlisted: p.Unlisted,
-		Repaired: p.Repaired, Recounted: p.Recounted, Reasons: p.Reasons, At: now,
+		Verdict: r.Verdict, Generation: r.Generation, Compared: r.Compared, Stores: r.Stores, Counts: r.Counts, Unlisted: r.Unlisted,
+		Repaired: r.Repaired, Recounted: r.Recounted, Reasons: r.Reasons, At: now,
 	})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()
 	if err := u.journal.flush(ctx); err != nil {
-		return *p, fmt.Errorf("end reconciliation: %w", err)
+		return *r, fmt.Errorf("end reconciliation: %w", err)
 	}
-	u.Logger.Info("reconciliation ended", "id", p.ID, "verdict", p.Verdict, "findings", p.found(), "repaired", p.Repaired)
-	return *p, nil
+	u.Logger.Info("reconciliation ended", "id", r.ID, "verdict", r.Verdict, "findings", r.found(), "repaired", r.Repaired)
+	return *r, nil
 }
 
-const rebuilt = "the views were rebuilt meanwhile: run again"
-
-// viewsError is a failure of the views' store.
-type viewsError struct{ error }
-
-func (e viewsError) Unwrap() error { return e.error }
-
-func ofViews(attempt string, err error) error {
-	if err == nil {
-		return nil
+// merge puts what is known of the stores into the report. u.mu is held, or
+// nobody else is there.
+func (u *run) merge() {
+	r := &u.report
+	r.Compared, r.Stores, r.Generation = Compared{Complete: true}, nil, 0
+	for _, p := range u.parts {
+		all, c := &r.Compared, p.of.Compared
+		all.Events, all.Streams = max(all.Events, c.Events), max(all.Streams, c.Streams)
+		all.Documents, all.Customers, all.Figures, all.Again = all.Documents+c.Documents, all.Customers+c.Customers, all.Figures+c.Figures, all.Again+c.Again
+		all.Complete = all.Complete && c.Complete
+		r.Generation = cmp.Or(r.Generation, p.of.Generation)
+		if len(u.parts) > 1 {
+			r.Stores = append(r.Stores, p.of)
+		}
 	}
-	return viewsError{fmt.Errorf("%s: %w", attempt, err)}
-}
-
-// early says why a run ended early, and what to do.
-func (u *run) early(failure error) string {
-	_, now := u.Projection.Live()
-	var ofViews viewsError
-	switch {
-	case errors.Is(failure, context.Canceled):
-		return "it was stopped before its end"
-	case errors.Is(failure, projections.ErrClosed) && now != 0 && now != u.report.Generation:
-		return rebuilt
-	case errors.Is(failure, projections.ErrClosed):
-		return "the views were closed before its end"
-	case errors.As(failure, &ofViews):
-		return "the views cannot be used; when it happens again the view file is damaged: docket projections rebuild orders. It said: " + failure.Error()
-	}
-	return "the run ended early: " + failure.Error()
 }
 
 func (r *Report) found() (n int64) {
@@ -380,43 +312,6 @@ func (r *Report) found() (n int64) {
 		n += count
 	}
 	return n
-}
-
-// step reports progress, and shows the report as far as it is.
-func (u *run) step(phase string, done, total int64) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.report.Progress = Progress{phase, done, total}
-	shown := u.report.clone()
-	u.Reconciler.mu.Lock()
-	u.running = &shown
-	u.Reconciler.mu.Unlock()
-	if u.progress != nil {
-		u.progress(u.report.Progress)
-	}
-}
-
-// find takes down a difference.
-func (u *run) find(f Finding) (number int) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.report.Counts[f.Class]++
-	if len(u.report.Findings) == maxListed {
-		u.report.Unlisted++
-		return -1
-	}
-	f = f.cut()
-	u.report.Findings = append(u.report.Findings, f)
-	u.journal.add(typeFound, found{Finding: f, At: u.Clock().UTC()})
-	return len(u.report.Findings) - 1
-}
-
-// doubt notes why the run cannot tell.
-func (u *run) doubt(reason string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.incomplete = true
-	u.note(reason)
 }
 
 // note adds a reason; u.mu is held.
@@ -427,58 +322,4 @@ func (u *run) note(reason string) {
 	case n == maxReasons-1:
 		u.report.Reasons = append(u.report.Reasons, "and more, which are not listed")
 	}
-}
-
-// caughtUp waits until everything in the log is applied or parked, for as long
-// as the views move.
-func (u *run) caughtUp(ctx context.Context) error {
-	var before []projections.Checkpoint
-	for {
-		waiting, cancel := context.WithTimeout(ctx, u.patience)
-		err := u.Projection.CaughtUp(waiting)
-		cancel()
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		if !errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("wait for the views: %w", err)
-		}
-		sink, _ := u.Projection.Live()
-		if sink == nil {
-			return fmt.Errorf("the views were not opened within %s", u.patience)
-		}
-		now, err := sink.Checkpoints(ctx)
-		if err != nil {
-			return ofViews("wait for the views", err)
-		}
-		if slices.Equal(before, now) {
-			return fmt.Errorf("the views did not move for %s while the log is ahead of them: docket projections list says why", u.patience)
-		}
-		before = now
-	}
-}
-
-// parked lists the parked orders by id.
-func (u *run) parked(ctx context.Context) (map[string]projections.Parked, error) {
-	list, err := u.Projection.Parked(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list parked orders: %w", err)
-	}
-	parked := make(map[string]projections.Parked, len(list))
-	for _, p := range list {
-		parked[p.OrderID] = p
-	}
-	return parked, nil
-}
-
-// inspect asks the views; the generation is the same for all of a run.
-func (u *run) inspect(ctx context.Context, want []projections.Change) ([]projections.Kept, error) {
-	if len(want) == 0 {
-		return nil, nil
-	}
-	kept, err := u.sink.Inspect(ctx, want)
-	if err != nil {
-		return nil, ofViews("inspect the views", err)
-	}
-	return kept, nil
 }

@@ -54,6 +54,7 @@ type ended struct {
 	Verdict    Verdict         `json:"verdict"`
 	Generation int             `json:"generation"` // that was compared
 	Compared   Compared        `json:"compared"`
+	Stores     []StoreReport   `json:"stores,omitempty"`
 	Counts     map[Class]int64 `json:"counts"`
 	Unlisted   int64           `json:"unlisted,omitempty"`
 	Repaired   int64           `json:"repaired"`
@@ -272,7 +273,7 @@ func (r *Report) apply(record eventstore.Record, previous *string) error {
 		if err := json.Unmarshal(record.Data, &e); err != nil {
 			return err
 		}
-		r.State, r.Verdict, r.Generation, r.Compared, r.Counts = stateEnded, e.Verdict, e.Generation, e.Compared, e.Counts
+		r.State, r.Verdict, r.Generation, r.Compared, r.Stores, r.Counts = stateEnded, e.Verdict, e.Generation, e.Compared, e.Stores, e.Counts
 		r.Unlisted, r.Repaired, r.Recounted, r.Reasons, r.EndedAt = e.Unlisted, e.Repaired, e.Recounted, e.Reasons, &e.At
 	default:
 		return fmt.Errorf("it is a %s, which this docket does not know; run the newer docket that wrote it", record.Type)

@@ -21,7 +21,7 @@ type soundness struct {
 }
 
 // sound asks for it, beside the comparison.
-func (u *run) sound(ctx context.Context) <-chan soundness {
+func (u *part) sound(ctx context.Context) <-chan soundness {
 	answer := make(chan soundness, 1)
 	go func() {
 		var s soundness
@@ -36,7 +36,7 @@ func (u *run) sound(ctx context.Context) <-chan soundness {
 
 // compareStructure takes down what is wrong with what the views consist of. What
 // the sink names it must name twice.
-func (u *run) compareStructure(ctx context.Context, s soundness) error {
+func (u *part) compareStructure(ctx context.Context, s soundness) error {
 	if s.err == nil && len(s.wrong) > 0 {
 		s.wrong, s.err = u.sink.Sound(ctx)
 	}
@@ -49,7 +49,7 @@ func (u *run) compareStructure(ctx context.Context, s soundness) error {
 		return err
 	}
 	find := func(detail string) int {
-		return u.find(Finding{Class: Structure, Entity: entityView, ID: fmt.Sprintf("orders, generation %d", u.report.Generation), Detail: detail})
+		return u.find(Finding{Class: Structure, Entity: entityView, ID: fmt.Sprintf("orders, generation %d", u.of.Generation), Detail: detail})
 	}
 	for _, detail := range s.wrong {
 		u.unsoundness = append(u.unsoundness, find(detail))
@@ -62,7 +62,7 @@ func (u *run) compareStructure(ctx context.Context, s soundness) error {
 
 // verifyStructure looks again once orders are repaired: rows that spoilt the
 // structures may be gone with them. What is left only a rebuild cures.
-func (u *run) verifyStructure(ctx context.Context) error {
+func (u *part) verifyStructure(ctx context.Context) error {
 	if len(u.unsoundness)+len(u.foreignLanes) == 0 {
 		return nil
 	}
@@ -91,7 +91,7 @@ func (u *run) verifyStructure(ctx context.Context) error {
 
 // lanes says which checkpoints are not of this log. Docket goes on from its own
 // memory, but reads them when it starts.
-func (u *run) lanes(ctx context.Context) (wrong []string, err error) {
+func (u *part) lanes(ctx context.Context) (wrong []string, err error) {
 	lanes, err := u.sink.Checkpoints(ctx)
 	if err != nil {
 		return nil, ofViews("read checkpoints", err)
@@ -124,7 +124,7 @@ func (u *run) lanes(ctx context.Context) (wrong []string, err error) {
 // which the projection does not know, and of orders that the log does not have
 // and the views do not keep. A row is seen twice, with a wait between, so that
 // none is taken that is being written or removed.
-func (u *run) strangeParked(ctx context.Context, only string) (strange []Finding, err error) {
+func (u *part) strangeParked(ctx context.Context, only string) (strange []Finding, err error) {
 	before, err := u.sink.Parked(ctx)
 	if err != nil || len(before) == 0 {
 		return nil, ofViews("list parked orders", err)
@@ -161,7 +161,7 @@ func (u *run) strangeParked(ctx context.Context, only string) (strange []Finding
 
 // judgeRow says what is wrong with a row of a parked order, if anything is that
 // no comparison of orders tells.
-func (u *run) judgeRow(ctx context.Context, p projections.Parked, known map[string]projections.Parked) (*Finding, error) {
+func (u *part) judgeRow(ctx context.Context, p projections.Parked, known map[string]projections.Parked) (*Finding, error) {
 	h, err := u.read(ctx, p.OrderID)
 	if err != nil {
 		return nil, err
@@ -188,7 +188,7 @@ func (u *run) judgeRow(ctx context.Context, p projections.Parked, known map[stri
 }
 
 // compareParked takes down rows of parked orders that somebody else wrote.
-func (u *run) compareParked(ctx context.Context, only string) error {
+func (u *part) compareParked(ctx context.Context, only string) error {
 	strange, err := u.strangeParked(ctx, only)
 	for _, f := range strange {
 		u.orders++
@@ -198,7 +198,7 @@ func (u *run) compareParked(ctx context.Context, only string) error {
 }
 
 // repairRows has the projection settle what rows of parked orders say.
-func (u *run) repairRows(ctx context.Context) error {
+func (u *part) repairRows(ctx context.Context) error {
 	if len(u.rows) == 0 {
 		return nil
 	}
@@ -211,7 +211,7 @@ func (u *run) repairRows(ctx context.Context) error {
 	}
 	failed := map[string]error{}
 	for _, p := range u.rows {
-		if err := u.Projection.Reproject(ctx, p.id); err != nil {
+		if err := u.store.Reproject(ctx, p.id); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

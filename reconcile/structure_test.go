@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -30,7 +31,7 @@ func TestUnsoundViews(t *testing.T) {
 	w := filled(t, 5)
 	c := w.other()
 	times := 100
-	w.reconciler.Projection = over{w.manager, broken{w.sink(), &times}}
+	w.reconciler.Stores[0].Projection = over{w.manager, broken{w.sink(), &times}}
 	report := w.run(Request{})
 	if f := report.Findings[0]; report.Verdict != Drift || report.found() != 1 || f.Class != Structure || f.Entity != "view" || !strings.Contains(f.Detail, "orders_placed") || f.Outcome != "" {
 		t.Fatal(text(t, report))
@@ -76,7 +77,7 @@ func TestLanesOfAnotherLog(t *testing.T) {
 		"lane 7 is of another log":                func(c *projections.Checkpoint) { c.Position, c.Log.ID = eventstore.At64(1), uuid.New() },
 		"before it was restored":                  func(c *projections.Checkpoint) { c.Position, c.Log.Epoch = eventstore.At64(1), 7 },
 	} {
-		w.reconciler.Projection = over{w.manager, laned{w.sink(), change}}
+		w.reconciler.Stores[0].Projection = over{w.manager, laned{w.sink(), change}}
 		report := w.run(Request{Repair: true})
 		if f := report.Findings[0]; report.Verdict != Drift || report.found() != 1 || f.Class != Structure || !strings.Contains(f.Detail, says) || f.Outcome != "failed" {
 			t.Fatal(text(t, report))
@@ -108,4 +109,47 @@ func TestViewsThatAreRebuiltMeanwhile(t *testing.T) {
 		t.Fatalf("%v: %s", err, text(t, report))
 	}
 	wantClean(t, w.run(Request{}))
+}
+
+// Views that are closed meanwhile are no others, and are not found clean.
+func TestViewsThatAreClosedMeanwhile(t *testing.T) {
+	w := filled(t, 5)
+	for why, want := range map[error]string{errors.New("no answer in 10s"): "no answer in 10s", nil: "run again"} {
+		w.reconciler.Stores[0].Projection = closes{w.manager, why, new(bool)}
+		if report := w.run(Request{}); report.Verdict != Unknown || report.Compared.Complete || !strings.Contains(report.Reasons[0], want) {
+			t.Errorf("%v: %s", why, text(t, report))
+		}
+	}
+}
+
+// closes has no generation any more once its figures were read.
+type closes struct {
+	*projections.Manager
+	why    error
+	closed *bool
+}
+
+func (c closes) Live() (projections.Sink, int) {
+	if *c.closed {
+		return nil, 0
+	}
+	sink, generation := c.Manager.Live()
+	return closing{sink, c.closed}, generation
+}
+
+func (c closes) Incomplete() error {
+	if *c.closed {
+		return c.why
+	}
+	return c.Manager.Incomplete()
+}
+
+type closing struct {
+	projections.Sink
+	closed *bool
+}
+
+func (c closing) Figures(ctx context.Context, yield func(projections.Figure) error) ([]projections.Checkpoint, error) {
+	defer func() { *c.closed = true }()
+	return c.Sink.Figures(ctx, yield)
 }

@@ -27,6 +27,7 @@ const ns eventstore.Namespace = "acme"
 type world struct {
 	testing.TB
 	dir        string
+	shared     *sharedStore // nil: the views are in the folder
 	store      eventstore.Store
 	orders     *command.Orders
 	manager    *projections.Manager
@@ -34,9 +35,17 @@ type world struct {
 	stop       func() error // the views
 }
 
+// sharedStore is where views are that several processes keep.
+type sharedStore struct {
+	name    string
+	backend projections.Backend
+}
+
 // newWorld starts the views on an empty log.
-func newWorld(t testing.TB) *world {
-	w := &world{TB: t, dir: t.TempDir()}
+func newWorld(t testing.TB) *world { return newWorldAt(t, nil) }
+
+func newWorldAt(t testing.TB, shared *sharedStore) *world {
+	w := &world{TB: t, dir: t.TempDir(), shared: shared}
 	w.store, _, _ = logtest.Open(t, w.dir)
 	w.orders = command.New(command.Options{Store: w.store, Namespace: ns})
 	t.Cleanup(func() {
@@ -57,9 +66,11 @@ func (w *world) folded(t testing.TB, fold projections.Fold) *world {
 }
 
 func (w *world) project(fold projections.Fold) {
-	w.manager = projections.NewManager(projections.Options{
-		Store: w.store, Namespace: ns, Backend: sqlite.NewBackend(w.dir, sqlite.Options{}), SpillDir: filepath.Join(w.dir, "tmp"), Fold: fold,
-	})
+	o := projections.Options{Store: w.store, Namespace: ns, SpillDir: filepath.Join(w.dir, "tmp"), Fold: fold}
+	if o.Backend = sqlite.NewBackend(w.dir, sqlite.Options{}); w.shared != nil {
+		o.Backend, o.StoreName, o.Lease = w.shared.backend, w.shared.name, 5*time.Second
+	}
+	w.manager = projections.NewManager(o)
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- w.manager.Run(ctx) }()
@@ -76,7 +87,7 @@ func (w *world) project(fold projections.Fold) {
 	if err := w.manager.Started(w.Context()); err != nil {
 		w.Fatal(err)
 	}
-	w.reconciler = New(Options{Store: w.store, Namespace: ns, Projection: w.manager, Fold: fold, SpillDir: filepath.Join(w.dir, "tmp")})
+	w.reconciler = New(Options{Store: w.store, Namespace: ns, Stores: []Store{{w.manager.StoreName, w.manager}}, Fold: fold, SpillDir: filepath.Join(w.dir, "tmp")})
 }
 
 // restart ends the views and starts them again, over the same file.
