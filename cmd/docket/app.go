@@ -18,10 +18,10 @@ import (
 // app is a docket without a listener.
 type app struct{ *embedded.Docket }
 
-// openApp opens the folder of the configuration, with the log in it or the one
-// elsewhere, and starts everything.
+// openApp opens the folder of the configuration, with the log and the views in
+// it or those elsewhere, and starts everything.
 func (p *program) openApp(level slog.Level) (*app, error) {
-	o := embedded.Options{Namespace: p.config.namespace(), Logger: p.logger(level)}
+	o := embedded.Options{Namespace: p.config.namespace(), Logger: p.logger(level), Models: p.models}
 	if p.config.EventStore != "" {
 		store, err := p.openEventStore(o.Logger)
 		if err != nil {
@@ -29,6 +29,14 @@ func (p *program) openApp(level slog.Level) (*app, error) {
 		}
 		o.Remote = &embedded.Remote{Store: store, Snapshots: store.Snapshots(o.Namespace)}
 	}
+	var err error
+	if o.Search, o.Cache, err = p.config.viewStores.open(o.Namespace, o.Logger); err != nil {
+		if o.Remote != nil {
+			err = errors.Join(err, o.Remote.Store.Close())
+		}
+		return nil, err
+	}
+	o.Lease, o.Keep, o.Upgrade = p.config.Lease, p.config.KeepGeneration, p.config.OnUpgrade
 	d, err := embedded.Open(p.ctx, p.config.Data, o)
 	if err != nil {
 		return nil, err
@@ -46,13 +54,13 @@ func (p *program) openEventStore(logger *slog.Logger) (*esdb.Store, error) {
 }
 
 // handler is the HTTP API over this app. lifetime ends what goes on after its
-// request.
-func (a *app) handler(lifetime context.Context, l listening, runKey string) http.Handler {
+// request, stopping what is sent for as long as something goes on.
+func (a *app) handler(lifetime, stopping context.Context, l listening, runKey string) http.Handler {
 	return httpapi.New(httpapi.Options{
-		Orders: a.Orders, Query: a.Queries, Projections: a.Manager, Store: a.Store, Log: a.Log,
-		Audit: a.Auditor, Refusals: a.Refusals, Reconcile: a.Reconciler,
+		Orders: a.Orders, Query: a.Queries, Projections: a.Views, Models: a.Models, Store: a.Store, Log: a.Log,
+		Audit: a.Auditor, Refusals: a.Refusals, Reconcile: a.Reconciler, Guards: a.Guards,
 		Keys: l.keys, RunKey: runKey, RequireIfMatch: l.RequireIfMatch, Limits: l.Limits,
-		Lifetime: lifetime, Logger: a.Logger, Version: version(),
+		Lifetime: lifetime, Stopping: stopping, Logger: a.Logger, Version: version(),
 	})
 }
 
@@ -71,12 +79,14 @@ type served struct {
 // serve listens for requests to the app; shutdown ends it.
 func (a *app) serve(dir string, l listening, listener net.Listener) (*served, error) {
 	lifetime, end := context.WithCancel(context.Background())
+	stopping, stop := context.WithCancel(lifetime)
 	runKey := newRunKey()
 	s := &served{
 		app: a, dir: dir, address: listener.Addr().String(), lifetime: end, failed: make(chan error, 1),
-		server:   httpapi.NewServer(a.handler(lifetime, l, runKey), l.Limits, a.Logger),
+		server:   httpapi.NewServer(a.handler(lifetime, stopping, l, runKey), l.Limits, a.Logger),
 		patience: l.Limits.OrDefaults().ShutdownTime,
 	}
+	s.server.RegisterOnShutdown(stop)
 	go func() { s.failed <- s.server.Serve(listener) }()
 	err := writeRunFile(dir, runFile{Address: s.address, PID: os.Getpid(), Key: runKey})
 	if err != nil {

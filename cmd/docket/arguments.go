@@ -22,6 +22,7 @@ type (
 	position   string
 	point      string
 	givenText  string
+	pathName   string
 	givenTexts []string
 	parsedText interface{ ~string }
 )
@@ -50,6 +51,16 @@ func (t *point) UnmarshalText(text []byte) error { return checked(t, text, query
 // UnmarshalText takes any text that is not empty.
 func (t *givenText) UnmarshalText(text []byte) error {
 	return checked(t, text, func(string) (any, error) { return nil, nil })
+}
+
+// UnmarshalText takes a name that is part of a path. Which names there are is the
+// API's to say.
+func (t *pathName) UnmarshalText(text []byte) error {
+	if strings.Trim(string(text), ".") == "" {
+		return fmt.Errorf("%.80q is no name", text)
+	}
+	*t = pathName(text)
+	return nil
 }
 
 // UnmarshalText adds texts with commas between, which are not empty together.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -124,22 +125,48 @@ func (c *client) ask(ctx context.Context, method, path string, body, answer any)
 
 // answers reports whether a docket is there that knows the key. It must be a
 // route that wants one, since another docket may have taken the port, and one
-// that asks no event store, which may be away.
+// that asks no store, which may be away: that of a rebuild which is not there.
 func (c *client) answers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	_, _, err := c.do(ctx, http.MethodGet, "/v1/projections/"+projections.Name+"/parked", nil, nil)
-	return err == nil
+	_, _, err := c.do(ctx, http.MethodGet, "/v1/projections/"+projections.Name+"/rebuilds/none", nil, nil)
+	var problem *problemError
+	return errors.As(err, &problem) && problem.Code == "unknown-rebuild"
 }
 
 // caughtUp returns when the server's views hold what was in its log at the
-// call.
+// call, but for those whose store does not answer while another does.
 func (c *client) caughtUp(ctx context.Context) error {
-	wait := http.Header{"Prefer": {"wait=20"}}
+	wait := http.Header{"Prefer": {"wait=5"}}
 	for {
-		_, header, err := c.do(ctx, http.MethodGet, "/v1/projections", wait, nil)
+		body, header, err := c.do(ctx, http.MethodGet, "/v1/projections", wait, nil)
 		if err != nil || header.Get("Preference-Applied") == "wait" {
 			return err
 		}
+		var list httpapi.ProjectionsAnswer
+		if err := json.Unmarshal(body, &list); err != nil {
+			return fmt.Errorf("GET /v1/projections: the answer cannot be read: %w", err)
+		}
+		if restIsAway(list) {
+			return nil
+		}
 	}
+}
+
+// restIsAway reports whether some store's views have caught up, and the others'
+// stores do not answer.
+func restIsAway(list httpapi.ProjectionsAnswer) bool {
+	whole := map[string]bool{}
+	for _, one := range list.Items {
+		for _, g := range one.Generations {
+			switch {
+			case g.State != "away" && !g.Served: // nobody asks it
+			case g.CaughtUp:
+				whole[g.Store] = true
+			case g.State != "away" && g.Problem == "":
+				return false
+			}
+		}
+	}
+	return len(whole) > 0
 }

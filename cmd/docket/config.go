@@ -21,6 +21,7 @@ type config struct {
 	Import      importGroup    `cmd:"" help:"Take over orders from public data sets."`
 	Order       orderGroup     `cmd:"" help:"Look at orders, as they are and as they were."`
 	Projections viewsGroup     `cmd:"" help:"Look after the views."`
+	ReadModels  modelsGroup    `cmd:"" help:"Ask the projections of your own."`
 	Reconcile   reconcileGroup `cmd:"" help:"Ask whether the views say what the log says."`
 	Eventstore  eventsGroup    `cmd:"" help:"Look after the log of events."`
 	Ready       readyCommand   `cmd:"" help:"Ask a running docket what it can serve; for health checks."`
@@ -28,11 +29,12 @@ type config struct {
 
 	Data       string    `placeholder:"DIR" env:"DOCKET_DATA" help:"Folder of the embedded store (${env}; default ./docket-data, for demo ./docket-demo)."`
 	EventStore givenText `name:"eventstore" placeholder:"URL" env:"DOCKET_EVENTSTORE" help:"The log is in the EventStoreDB of this connection string, esdb://HOST:PORT?tls=false for one (${env}, where a password is hidden from other users); --data then holds the views alone."`
-	Server     string    `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`
-	Key        string    `placeholder:"KEY" env:"DOCKET_KEY" help:"API key for --server (${env})."`
-	Namespace  string    `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
-	LogLevel   string    `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
-	JSON       bool      `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
+	viewStores
+	Server    string `placeholder:"URL" env:"DOCKET_SERVER" help:"A running docket to talk to instead of --data (${env})."`
+	Key       string `placeholder:"KEY" env:"DOCKET_KEY" help:"API key for --server (${env})."`
+	Namespace string `placeholder:"NAME" env:"DOCKET_NAMESPACE" help:"Begins the names of all streams, [a-z0-9]{1,16} (${env}; default none)."`
+	LogLevel  string `placeholder:"LEVEL" env:"DOCKET_LOG_LEVEL" help:"debug, info, warn or error: what goes to stderr as JSON (${env}; default warn, for serve info)."`
+	JSON      bool   `name:"json" env:"DOCKET_JSON" help:"Answer in JSON (${env})."`
 
 	Config kong.ConfigFlag `placeholder:"FILE" env:"DOCKET_CONFIG" help:"JSON file of flags by name: {\"listen\": \"127.0.0.1:9000\", \"limit-body-bytes\": 2097152} (${env}). What the command line or the environment says comes first."`
 }
@@ -61,7 +63,7 @@ func (c *config) Validate(parsed *kong.Context) error {
 		return fmt.Errorf("--data: %s is not a folder", c.Data)
 	}
 	if c.Server == "" {
-		return nil
+		return c.viewStores.check()
 	}
 	if own {
 		return fmt.Errorf("--server: %s works on the folder --data, not on a server", parsed.Command())

@@ -31,6 +31,10 @@ type connection struct {
 // probeTimeout bounds the look whether a docket answers.
 const probeTimeout = 3 * time.Second
 
+// viewsPatience is for how long views behind a network are waited for before a
+// question goes to what is there.
+const viewsPatience = 10 * time.Second
+
 // readyTimeout is longer than a docket takes to find out what it can serve.
 const readyTimeout = 10 * time.Second
 
@@ -88,12 +92,17 @@ func (p *program) open() (*connection, error) {
 	}
 	// Views that cannot catch up before an operator has acted answer as they are;
 	// why was logged.
-	if err := a.Manager.CaughtUp(p.ctx); err != nil && !errors.Is(err, eventstore.ErrReadOnly) && !errors.Is(err, eventstore.ErrCorrupt) {
+	// Nor is a store waited for that may be away for long.
+	err, away := a.CaughtUp(p.ctx, viewsPatience)
+	if err != nil && !errors.Is(err, eventstore.ErrReadOnly) && !errors.Is(err, eventstore.ErrCorrupt) {
 		return nil, errors.Join(err, a.Close())
+	}
+	if away != nil {
+		a.Logger.Warn("views are not as far as the log", "error", away)
 	}
 	lifetime, end := context.WithCancel(context.Background())
 	key := newRunKey()
-	inside := inProcess{a.handler(lifetime, listening{}, key)}
+	inside := inProcess{a.handler(lifetime, lifetime, listening{}, key)}
 	return &connection{
 		client: newClient("http://localhost", key, inside), app: a,
 		close: func() error { end(); return a.Close() },
@@ -102,8 +111,9 @@ func (p *program) open() (*connection, error) {
 
 // caughtUp returns when the views hold what was in the log at the call.
 func (c *connection) caughtUp(ctx context.Context) error {
-	if c.app != nil {
-		return c.app.Manager.CaughtUp(ctx)
+	if c.app != nil && len(c.app.Views.Managers()) == 1 {
+		err, _ := c.app.CaughtUp(ctx, viewsPatience)
+		return err
 	}
 	return c.client.caughtUp(ctx)
 }

@@ -61,7 +61,7 @@ func (a *app) fillDemo(p *program) (example string, err error) {
 	if _, revision, err := a.Orders.Load(p.ctx, last.OrderID); err != nil {
 		return "", err
 	} else if int(revision) >= len(last.Steps)-1 {
-		return last.OrderID, a.Manager.CaughtUp(p.ctx)
+		return last.OrderID, a.Views.CaughtUp(p.ctx)
 	}
 
 	shown := newProgress(p.stderr)
@@ -80,7 +80,7 @@ func (a *app) fillDemo(p *program) (example string, err error) {
 		shown.show("generating orders", int64(len(lives)), int64(len(lives)))
 	}
 	if err == nil {
-		err = a.Manager.CaughtUp(p.ctx)
+		err = a.Views.CaughtUp(p.ctx)
 	}
 	if err != nil {
 		return "", fmt.Errorf("fill the demonstration: %w", err)

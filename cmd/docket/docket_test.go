@@ -33,9 +33,9 @@ import (
 )
 
 // TestMain makes this very test binary answer to the name docket, in scripts
-// and for exec.Command.
+// and for exec.Command; in scripts docket-with-models has one read model.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"docket": main})
+	testscript.Main(m, map[string]func(){"docket": main, "docket-with-models": mainWithModels})
 }
 
 const excerpt = "../../importer/excerpt/online-retail-excerpt.csv"
@@ -289,7 +289,7 @@ func TestExitStatus(t *testing.T) {
 		"serve a server":      {[]string{"serve", "--server", "http://127.0.0.1:1"}, exitUsage, "works on the folder"},
 		"zone":                {[]string{"import", "online-retail", "--file", excerpt, "--zone", "Mars"}, exitUsage, "IANA"},
 		"no file":             {[]string{"import", "online-retail"}, exitUsage, "--file"},
-		"unknown projection":  {[]string{"projections", "rebuild", "sales"}, exitUsage, "want orders"},
+		"unknown projection":  {[]string{"projections", "rebuild", "sales", "--data", dir}, exitFailed, "there is no such projection: there is orders (unknown-projection)"},
 		"unknown order":       {[]string{"order", "get", "nowhere", "--data", dir}, exitFailed, "unknown-order"},
 		"refused question":    {[]string{"order", "list", "--data", dir, "--sort", "total"}, exitFailed, "currency"},
 		"no docket there":     {[]string{"order", "list", "--data", filepath.Join(dir, "none")}, exitFailed, "there is no docket in the folder"},

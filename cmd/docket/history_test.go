@@ -181,7 +181,7 @@ func TestValueWithAMinus(t *testing.T) {
 		"order list --sort":                       "order list --sort",
 		"order get a --at-revision -1 --json":     "order get a --at-revision=-1 --json",
 		"order get a --at-revision=0 -1":          "order get a --at-revision=0 -1",
-		"order list --search -x":                  "order list --search -x",
+		"order list --words -x":                   "order list --words -x",
 		"order get -- -1":                         "order get -- -1",
 		"order get --json -- --sort -1":           "order get --json -- --sort -1",
 	} {

@@ -11,7 +11,8 @@
 // Layout: config.go (every flag), configfile.go (those of a file), app.go (serving a docket; its parts are wired
 // together in internal/embedded), connect.go and client.go (how commands reach an app), and a file per
 // command; arguments.go has what an argument may be; words.go, table.go and
-// report.go put answers into words.
+// report.go put answers into words; readmodels.go names the projections that a user
+// has added.
 package main
 
 import (
@@ -25,6 +26,8 @@ import (
 	_ "time/tzdata" // import --zone works on machines without zone files
 
 	"github.com/alecthomas/kong"
+
+	"github.com/docket-orders/docket/readmodel"
 )
 
 func main() {
@@ -49,10 +52,15 @@ type program struct {
 	config *config
 	stdout io.Writer
 	stderr io.Writer
+	models []readmodel.Model
 }
 
 // run is one run of docket; it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status int) {
+	return runWith(ctx, readModels(), args, stdout, stderr)
+}
+
+func runWith(ctx context.Context, models []readmodel.Model, args []string, stdout, stderr io.Writer) (status int) {
 	var c config
 	parser := kong.Must(&c,
 		kong.Name("docket"),
@@ -79,7 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 		fmt.Fprintln(stderr, `See "docket --help", or "docket COMMAND --help".`)
 		return exitUsage
 	}
-	p := &program{ctx: ctx, config: &c, stdout: stdout, stderr: stderr}
+	p := &program{ctx: ctx, config: &c, stdout: stdout, stderr: stderr, models: models}
 	err = parsed.Run(p)
 	if err == nil {
 		return exitDone

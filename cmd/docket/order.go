@@ -59,7 +59,7 @@ type orderList struct {
 	UpdatedTo        instant    `placeholder:"TIME" help:"Instant; excluded."`
 	MinTotal         givenText  `placeholder:"AMOUNT" help:"Smallest grand total; wants one --currency."`
 	MaxTotal         givenText  `placeholder:"AMOUNT" help:"Largest grand total; wants one --currency."`
-	Q                givenText  `name:"search" short:"q" placeholder:"WORDS" help:"Whole words, all of which the order must contain."`
+	Q                givenText  `name:"words" short:"q" placeholder:"WORDS" help:"Whole words, all of which the order must contain."`
 	Sort             givenText  `placeholder:"SORT" help:"placedAt, updatedAt, total or number; a minus in front for descending (default -placedAt)."`
 	Limit            givenText  `placeholder:"N" help:"1 to 1000 orders (default 50)."`
 	Cursor           givenText  `placeholder:"CURSOR" help:"Go on after the page that named this cursor."`

@@ -43,7 +43,7 @@ func passes(err error) bool {
 	var problem *problemError
 	if errors.As(err, &problem) {
 		switch problem.Code {
-		case "event-store-unavailable", "outcome-unknown", "overloaded", "busy", "too-many-requests":
+		case "event-store-unavailable", "outcome-unknown", "view-unavailable", "overloaded", "busy", "too-many-requests":
 			return true
 		}
 		return false

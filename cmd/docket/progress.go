@@ -73,10 +73,13 @@ func (p *progress) line(begins bool, done, total int64) {
 		return
 	}
 	p.said, p.ended = now, ends
-	if total > 0 {
+	switch {
+	case total > 0:
 		fmt.Fprintf(p.out, "%s: %d of %d\n", p.phase, done, total)
-	} else {
+	case done > 0:
 		fmt.Fprintf(p.out, "%s: %d\n", p.phase, done)
+	case begins:
+		fmt.Fprintln(p.out, p.phase)
 	}
 }
 

@@ -86,8 +86,10 @@ func writeReport(w io.Writer, r reconcile.Report, now time.Time) error {
 	return err
 }
 
-func differences(r reconcile.Report) (n int64) {
-	for _, count := range r.Counts {
+func differences(r reconcile.Report) int64 { return differencesOf(r.Counts) }
+
+func differencesOf(counts map[reconcile.Class]int64) (n int64) {
+	for _, count := range counts {
 		n += count
 	}
 	return n
@@ -98,7 +100,11 @@ func verdictWords(r reconcile.Report) string {
 	switch r.State {
 	case "running":
 		at := r.Progress
-		text := "running: " + at.Phase + " " + grouped(at.Done)
+		text := "running: " + at.Phase
+		if at.Store != "" {
+			text += " in " + at.Store
+		}
+		text += " " + grouped(at.Done)
 		if at.Total > 0 {
 			text += " of " + grouped(max(at.Total, at.Done)) // the total is what was expected
 		}
@@ -157,9 +163,28 @@ func runWords(r reconcile.Report, now time.Time) string {
 // comparedWords is the statement of completeness.
 func comparedWords(r reconcile.Report) []string {
 	c := r.Compared
-	lines := []string{
-		fmt.Sprintf("the log up to position %s: %s of %s", r.Barrier, plural(c.Events, "event"), plural(c.Streams, "order")),
-		fmt.Sprintf("the views: %s, %s, %s", plural(c.Documents, "order document"), plural(c.Customers, "customer"), plural(c.Figures, "figure")),
+	lines := []string{fmt.Sprintf("the log up to position %s: %s of %s", r.Barrier, plural(c.Events, "event"), plural(c.Streams, "order"))}
+	if len(r.Stores) == 0 {
+		lines = append(lines, fmt.Sprintf("the views: %s, %s, %s", plural(c.Documents, "order document"), plural(c.Customers, "customer"), plural(c.Figures, "figure")))
+	}
+	for _, s := range r.Stores {
+		line := s.Store + ": " + plural(s.Compared.Documents, "order document")
+		if n := s.Compared.Customers; n > 0 { // else among the figures, or not kept there
+			line += ", " + plural(n, "customer")
+		}
+		if n := s.Compared.Figures; n > 0 {
+			line += ", " + plural(n, "figure")
+		}
+		if n := differencesOf(s.Counts); n > 0 {
+			line += ", " + plural(n, "difference")
+			if s.Repaired > 0 {
+				line += ", " + grouped(s.Repaired) + " repaired"
+			}
+		}
+		if s.Verdict == reconcile.Unknown {
+			line += ", NOT complete"
+		}
+		lines = append(lines, line)
 	}
 	if c.Again > 0 {
 		lines = append(lines, plural(c.Again, "order")+" that changed or differed at the first look, a second time")
@@ -225,6 +250,9 @@ func writeClass(w io.Writer, class reconcile.Class, r reconcile.Report) {
 
 func writeFinding(w io.Writer, f reconcile.Finding) {
 	head := f.Entity + " " + f.ID
+	if f.Store != "" {
+		head = f.Store + ": " + head
+	}
 	detail := f.Detail
 	switch {
 	case f.Revision == nil && f.Kept == nil:

@@ -110,6 +110,37 @@ What to do next; more in docs/operating.md:
   run it again: clean says that the repair held; then look for the cause, since nothing should differ by itself
 `,
 		},
+		"several stores": {
+			reconcile.Report{
+				ID: "r6", State: "ended", Verdict: reconcile.Unknown, StartedAt: started, EndedAt: &ended, Generation: 3,
+				Request: reconcile.Request{Repair: true}, Barrier: eventstore.At64(9),
+				Compared: reconcile.Compared{Events: 3, Streams: 1, Documents: 3, Figures: 7},
+				Stores: []reconcile.StoreReport{
+					{Store: "sqlite", Generation: 3, Verdict: reconcile.Clean, Compared: reconcile.Compared{Documents: 1, Customers: 1, Figures: 7, Complete: true}},
+					{Store: "elasticsearch", Generation: 3, Verdict: reconcile.Drift, Compared: reconcile.Compared{Documents: 2, Complete: true}, Counts: map[reconcile.Class]int64{reconcile.Orphan: 1}, Repaired: 1},
+					{Store: "redis", Verdict: reconcile.Unknown},
+				},
+				Counts: map[reconcile.Class]int64{reconcile.Orphan: 1}, Repaired: 1,
+				Findings: []reconcile.Finding{{Class: reconcile.Orphan, Store: "elasticsearch", Entity: "order", ID: "a", Revision: at(-1), Kept: at(1), Outcome: "repaired"}},
+				Reasons:  []string{"redis: the store could not be asked"},
+			}, `
+could not tell: not everything could be compared; 1 difference found, all repaired
+
+run       r6, 2026-03-01 09:30:00 UTC, took 1.5s, with --repair, generation 3 of the views
+compared  the log up to position 9: 3 events of 1 order
+          sqlite: 1 order document, 1 customer, 7 figures
+          elasticsearch: 2 order documents, 1 difference, 1 repaired
+          redis: 0 order documents, NOT complete
+          NOT complete
+because   redis: the store could not be asked
+
+ORPHAN, 1: the views have them, the log has not
+  elasticsearch: order a, revision 1 in the views: repaired
+
+What to do next; more in docs/operating.md:
+  run it again: clean says that the repair held; then look for the cause, since nothing should differ by itself
+`,
+		},
 		"could not tell": {
 			reconcile.Report{
 				ID: "r4", State: "ended", Verdict: reconcile.Unknown, StartedAt: started, EndedAt: &ended, Generation: 1,

@@ -1,8 +1,8 @@
 // Package embedded wires the whole of docket over one folder: log, commands,
 // views, questions, audit and reconciliation on SQLite, without a server. The
-// log may lie elsewhere (Options.Remote); then the folder holds the views and
-// what is spilled. The program, the benchmarks and the tests of the whole start
-// the same one.
+// log may lie elsewhere (Options.Remote), and so may views (Options.Search,
+// Options.Cache); then the folder holds the rest, and what is spilled. The
+// program, the benchmarks and the tests of the whole start the same one.
 //
 // It promises that a folder is open once, and that it is never opened as what
 // it is not: see ground.go. Like cmd it knows adapters; nothing but cmd, bench
@@ -12,18 +12,19 @@ package embedded
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"path/filepath"
+	"time"
 
 	"github.com/docket-orders/docket/audit"
 	"github.com/docket-orders/docket/command"
 	"github.com/docket-orders/docket/eventstore"
 	"github.com/docket-orders/docket/eventstore/sqlite"
 	"github.com/docket-orders/docket/internal/disk"
+	"github.com/docket-orders/docket/internal/guard"
 	"github.com/docket-orders/docket/projections"
 	views "github.com/docket-orders/docket/projections/sqlite"
 	"github.com/docket-orders/docket/query"
+	"github.com/docket-orders/docket/readmodel"
 	"github.com/docket-orders/docket/reconcile"
 )
 
@@ -33,6 +34,21 @@ type Options struct {
 	Logger    *slog.Logger // nil: slog.Default()
 	// Remote is the log when it is not in the folder; nil: it is there.
 	Remote *Remote
+	// Search answers lists in place of the views in the folder, Cache orders by
+	// id, customers and sums; nil: those in the folder do. They may be shared with
+	// other processes on the same log.
+	Search, Cache *Views
+	Lease         time.Duration // of the lanes in shared views; DefaultLease when 0
+	Owner         string        // of lanes; a name of this process when empty
+	// Keep is for how long the generation that was in force before a switch is kept
+	// for a rollback, 0: it is not; Upgrade what becomes of the one that a new
+	// version begins by itself, empty: it is switched to.
+	Keep    time.Duration
+	Upgrade projections.Then
+	// Editions of the projection; empty: this program's own.
+	Editions []projections.Edition
+	// Models are kept beside the orders, in the same stores.
+	Models []readmodel.Model
 	// VFS names a registered SQLite VFS under every database, and Disk is under
 	// every other file; empty and nil: the operating system's. Tests record and
 	// spoil what is written with them.
@@ -59,14 +75,18 @@ type Docket struct {
 	Embedded   *sqlite.Store    // the same Store when it is in the folder; nil with a Remote
 	Log        eventstore.LogIdentity
 	Orders     *command.Orders
-	Manager    *projections.Manager
+	Views      *projections.Stores
+	Manager    *projections.Manager // of the first store of Views: the folder's, where that answers anything
+	Guards     []*guard.Guard       // in front of views behind a network
 	Queries    *query.Service
+	Models     []readmodel.Live // in the order of Options
 	Auditor    *audit.Auditor
 	Refusals   *audit.Refusals
 	Reconciler *reconcile.Reconciler
 	Logger     *slog.Logger
 
 	release   func() error // ends the ground
+	remote    []*Views     // to be closed
 	stopViews context.CancelFunc
 	stopped   chan struct{} // closed when the projection has ended
 	viewsErr  error
@@ -81,24 +101,22 @@ func Open(ctx context.Context, dir string, o Options) (*Docket, error) {
 	backend := views.NewBackend(dir, views.Options{VFS: o.VFS, Disk: o.Disk})
 	g, err := open(ctx, dir, backend, o)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, o.Search.close(), o.Cache.close())
 	}
-	d := &Docket{Store: g.store, Embedded: g.embedded, Log: g.log, Logger: o.Logger, release: g.release, stopped: make(chan struct{})}
+	d := &Docket{
+		Store: g.store, Embedded: g.embedded, Log: g.log, Logger: o.Logger,
+		release: g.release, remote: []*Views{o.Search, o.Cache}, stopped: make(chan struct{}),
+	}
 	store := around(o.Store, g.store)
 	d.Refusals = audit.NewRefusals(audit.RefusalOptions{Store: store, Namespace: o.Namespace, Logger: o.Logger})
 	d.Orders = command.New(command.Options{
 		Store: store, Namespace: o.Namespace, Snapshots: around(o.Snapshots, g.snapshots),
 		Logger: o.Logger, Refused: d.Refusals.Record,
 	})
-	spill := filepath.Join(dir, "tmp")
-	d.Manager = projections.NewManager(projections.Options{
-		Store: store, Namespace: o.Namespace, Backend: around(o.Backend, projections.Backend(backend)),
-		SpillDir: spill, Disk: o.Disk, Logger: o.Logger,
-	})
-	d.Queries = query.New(query.Options{Store: store, Namespace: o.Namespace, Live: d.live, Progress: d.Manager, Log: d.Log, Clock: d.Orders.Clock, Recorded: d.Orders.Recorded})
+	d.openViews(dir, store, backend, o)
 	d.Auditor = audit.New(audit.Options{Query: d.Queries})
 	d.Reconciler = reconcile.New(reconcile.Options{
-		Store: store, Namespace: o.Namespace, Projection: d.Manager, SpillDir: spill, Disk: o.Disk, Logger: o.Logger,
+		Store: store, Namespace: o.Namespace, Stores: reconcile.StoresOf(d.Views), SpillDir: spillDir(dir), Disk: o.Disk, Logger: o.Logger,
 	})
 
 	// The views outlive ctx: what was accepted is still applied while stopping.
@@ -106,26 +124,12 @@ func Open(ctx context.Context, dir string, o Options) (*Docket, error) {
 	d.stopViews = stop
 	go func() {
 		defer close(d.stopped)
-		d.viewsErr = d.Manager.Run(running)
+		d.viewsErr = d.runViews(running)
 	}()
 	if err := d.awaitViews(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
-}
-
-// awaitViews returns when a generation answers, or cannot.
-func (d *Docket) awaitViews(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	started := make(chan error, 1)
-	go func() { started <- d.Manager.Started(ctx) }()
-	select {
-	case err := <-started:
-		return err
-	case <-d.stopped:
-		return fmt.Errorf("views stopped: %w", d.viewsErr)
-	}
 }
 
 // Stopped is closed when the projection has ended; ViewsErr then tells why.
@@ -143,16 +147,6 @@ func around[P any](wrap func(P) P, port P) P {
 	return wrap(port)
 }
 
-// live hands the live generation to query; every sink of SQLite answers
-// questions too.
-func (d *Docket) live() (query.Views, int) {
-	sink, generation := d.Manager.Live()
-	if sink == nil {
-		return nil, 0
-	}
-	return sink.(query.Views), generation
-}
-
 // Close ends everything in the reverse order of its start. The lifetime of its
 // handler must have ended: a reconciliation is waited for, which ends with it.
 func (d *Docket) Close() error {
@@ -160,5 +154,9 @@ func (d *Docket) Close() error {
 	err := d.Orders.Close()
 	d.stopViews()
 	<-d.stopped
-	return errors.Join(err, d.viewsErr, d.release())
+	err = errors.Join(err, d.viewsErr)
+	for _, v := range d.remote {
+		err = errors.Join(err, v.close())
+	}
+	return errors.Join(err, d.release())
 }

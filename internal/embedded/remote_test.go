@@ -170,7 +170,7 @@ func (a *away) wantAway() {
 		}
 	}
 	metrics := a.get("/metrics").body
-	if !strings.Contains(metrics, "docket_event_store_reachable 0") || !strings.Contains(metrics, "docket_projection_parked_orders{") || strings.Contains(metrics, "docket_projection_lag_seconds{") {
+	if !strings.Contains(metrics, "docket_event_store_reachable 0") || !strings.Contains(metrics, "docket_projection_parked{") || strings.Contains(metrics, "docket_projection_lag_seconds{") {
 		a.t.Error("metrics do not say that the store does not answer")
 	}
 }

@@ -86,7 +86,7 @@ func openWith(t *testing.T, dir string, o embedded.Options) (*docket, error) {
 	lifetime, end := context.WithCancel(context.Background())
 	a := &docket{Docket: opened, t: t, dir: dir, end: end, logged: said}
 	a.handler = httpapi.New(httpapi.Options{
-		Orders: a.Orders, Query: a.Queries, Projections: a.Manager, Store: a.Store, Log: a.Log,
+		Orders: a.Orders, Query: a.Queries, Projections: a.Views, Store: a.Store, Log: a.Log,
 		Audit: a.Auditor, Refusals: a.Refusals, Reconcile: a.Reconciler, Lifetime: lifetime,
 	})
 	t.Cleanup(func() { _ = a.close() }) // the test that cares has closed it

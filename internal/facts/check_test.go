@@ -41,14 +41,14 @@ func TestCheckSeesDifferences(t *testing.T) {
 }
 
 func TestWithoutData(t *testing.T) {
-	if ok, err := run(t.Context(), t.TempDir(), "", embedded, ""); ok || err == nil || !strings.Contains(err.Error(), "needed") {
+	if ok, err := run(t.Context(), t.TempDir(), "", "", &sites{way: embedded}); ok || err == nil || !strings.Contains(err.Error(), "needed") {
 		t.Errorf("without facts.json: %v, %v", ok, err)
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "facts.json"), []byte(`{}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := run(t.Context(), dir, "", embedded, ""); ok || err == nil || !strings.Contains(err.Error(), "data sets are needed") {
+	if ok, err := run(t.Context(), dir, "", "", &sites{way: embedded}); ok || err == nil || !strings.Contains(err.Error(), "data sets are needed") {
 		t.Errorf("without the sets: %v, %v", ok, err)
 	}
 }

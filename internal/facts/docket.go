@@ -48,7 +48,7 @@ func (i imported) rows() (n int) {
 
 // runImport runs docket import at a site, until the views have caught up.
 func runImport(ctx context.Context, binary string, at site, args ...string) (i imported, err error) {
-	cmd := exec.CommandContext(ctx, binary, slices.Concat(args, at.flags(), []string{"--json"})...)
+	cmd := exec.CommandContext(ctx, binary, slices.Concat(args, at.flags(), at.views, []string{"--json"})...)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	start := time.Now()
@@ -107,13 +107,13 @@ type server struct {
 }
 
 // startTime is how long a docket may take until it serves.
-const startTime = 2 * time.Minute
+const startTime = 10 * time.Minute
 
 // serve starts docket serve at a site and waits until it is ready.
 func serve(ctx context.Context, binary string, at site) (*server, error) {
 	s := &server{done: make(chan error, 1)}
 	var problems bytes.Buffer
-	s.cmd = exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--log-level", "warn"}, at.flags()...)...)
+	s.cmd = exec.Command(binary, slices.Concat([]string{"serve", "--listen", "127.0.0.1:0", "--log-level", "warn"}, at.flags(), at.views)...)
 	s.cmd.Stdout, s.cmd.Stderr = io.Discard, &problems
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start docket serve: %w", err)

@@ -3,12 +3,15 @@
 // same files by something else. It fails on any difference, and without the
 // data.
 //
-//	go run ./internal/facts -data DIR [-docket PATH] [-eventstore embedded|grpc|moved] [-set NAME]
+//	go run ./internal/facts -data DIR [-docket PATH] [-eventstore embedded|grpc|moved] [-views embedded|production] [-set NAME]
 //
 // With -eventstore grpc the log of each folder is served by a docket eventstore
 // serve of its own. With moved both logs are filled at home, and then one is
 // moved into such a server and the other one there and back, before anything is
 // asked; the second import then finds its orders in the new place.
+//
+// With -views production lists and searches are answered by an Elasticsearch, and
+// the rest by a Redis, of internal/testservers.
 //
 // Each set is imported three times over two folders: order by order, once more
 // (which must add nothing), and interleaved in business time, whose views must
@@ -28,6 +31,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/docket-orders/docket/internal/testservers"
 )
 
 func main() {
@@ -35,14 +40,17 @@ func main() {
 	binary := flag.String("docket", "", "docket to check; built when not given")
 	only := flag.String("set", "", "one data set only: olist or uci_online_retail")
 	way := flag.String("eventstore", embedded, "where the logs are: embedded, grpc or moved")
+	views := flag.String("views", embedded, "where the views are: embedded or production")
 	flag.Parse()
-	if *data == "" || flag.NArg() > 0 || !slices.Contains([]string{embedded, overGRPC, moved}, *way) || !slices.Contains([]string{"", "olist", "uci_online_retail"}, *only) {
+	if *data == "" || flag.NArg() > 0 || !slices.Contains([]string{embedded, production}, *views) || !slices.Contains([]string{embedded, overGRPC, moved}, *way) || !slices.Contains([]string{"", "olist", "uci_online_retail"}, *only) {
 		flag.Usage()
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ok, err := run(ctx, *data, *binary, *way, *only)
+	servers := testservers.NewProgram("facts")
+	ok, err := run(ctx, *data, *binary, *only, &sites{way: *way, views: viewsOn(servers, *views)})
+	servers.Close()
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "facts:", err)
@@ -60,7 +68,8 @@ type set struct {
 	check func(c *check, s *server, seen *walked)
 }
 
-func run(ctx context.Context, data, binary, way, only string) (bool, error) {
+// run checks the sets in places like where.
+func run(ctx context.Context, data, binary, only string, where *sites) (bool, error) {
 	known, err := readFacts(filepath.Join(data, "facts.json"))
 	if err != nil {
 		return false, err
@@ -92,7 +101,7 @@ func run(ctx context.Context, data, binary, way, only string) (bool, error) {
 		if only != "" && only != s.name {
 			continue
 		}
-		sites := &sites{binary: binary, way: way, set: s.name, dir: filepath.Join(scratch, s.name)}
+		sites := &sites{binary: binary, way: where.way, views: where.views, set: s.name, dir: filepath.Join(scratch, s.name)}
 		c, back := &check{set: s.name, facts: known[s.name]}, &check{set: s.name, facts: known[s.name]}
 		err := s.run(ctx, sites, c, back)
 		sites.stop()
@@ -100,7 +109,7 @@ func run(ctx context.Context, data, binary, way, only string) (bool, error) {
 			return false, fmt.Errorf("%s: %w", s.name, err)
 		}
 		good = c.print(os.Stdout) && good
-		if way == moved {
+		if where.way == moved {
 			fmt.Printf("%-20s the same of the log that was moved there and back\n", s.name)
 			good = back.print(os.Stdout) && good
 		}
@@ -145,7 +154,7 @@ func (s set) run(ctx context.Context, all *sites, c, back *check) error {
 			s.name, i.name, i.took.Seconds(), i.peak>>20, i.report.Events,
 			float64(i.log)/float64(max(first.report.Events, 1)), float64(i.views)/float64(max(first.report.Events, 1)))
 	}
-	if err := checkPast(ctx, c, woven.log); err != nil {
+	if err := checkPast(ctx, c, woven); err != nil {
 		return err
 	}
 	rows, err := s.rows(c.facts)
@@ -183,7 +192,7 @@ func (s set) run(ctx context.Context, all *sites, c, back *check) error {
 		c.fail(back.failed)
 	}
 	for _, docket := range []*server{one, two} {
-		if err := checkReconciled(ctx, c, docket, first.report.Orders, first.report.Events); err != nil {
+		if err := checkReconciled(ctx, c, docket, first.report.Orders, first.report.Events, plain.stores()); err != nil {
 			return err
 		}
 	}

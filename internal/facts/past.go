@@ -20,13 +20,13 @@ const pasts = 5000
 // checkPast asks for orders as they were, their histories, differences and
 // origins, and compares with the naive answers over the same log. No docket
 // may have the folder open.
-func checkPast(ctx context.Context, c *check, dir string) error {
+func checkPast(ctx context.Context, c *check, at site) error {
 	start := time.Now()
-	store, err := sqlite.OpenReadOnly(ctx, dir)
+	store, err := sqlite.OpenReadOnly(ctx, at.log)
 	if err != nil {
 		return err
 	}
-	checked, differences, err := comparePast(ctx, store)
+	checked, differences, err := comparePast(ctx, store, at.namespace)
 	if err := errors.Join(err, store.Close()); err != nil {
 		return err
 	}
@@ -39,24 +39,23 @@ func checkPast(ctx context.Context, c *check, dir string) error {
 	return nil
 }
 
-func comparePast(ctx context.Context, store eventstore.Store) (checked int, differences []string, err error) {
-	const none = eventstore.Namespace("")
+func comparePast(ctx context.Context, store eventstore.Store, namespace eventstore.Namespace) (checked int, differences []string, err error) {
 	log, err := store.Log(ctx)
 	if err != nil {
 		return 0, nil, err
 	}
 	var ids []string
-	filter := eventstore.Filter{Prefixes: []string{none.Prefix(codec.Category)}}
+	filter := eventstore.Filter{Prefixes: []string{namespace.Prefix(codec.Category)}}
 	for r, err := range store.ReadAll(ctx, eventstore.Start, eventstore.Forwards, filter, 0) {
 		if err != nil {
 			return 0, nil, err
 		}
-		if id, ok := none.ID(codec.Category, r.Stream); ok && r.Revision == 0 {
+		if id, ok := namespace.ID(codec.Category, r.Stream); ok && r.Revision == 0 {
 			ids = append(ids, id)
 		}
 	}
 	now := time.Now()
-	queries := query.New(query.Options{Store: store, Log: log, Clock: func() time.Time { return now }})
+	queries := query.New(query.Options{Store: store, Namespace: namespace, Log: log, Clock: func() time.Time { return now }})
 	auditor := audit.New(audit.Options{Query: queries})
-	return audittest.Compare(ctx, audittest.Of(queries, auditor), store, none, ids, pasts, now, 1)
+	return audittest.Compare(ctx, audittest.Of(queries, auditor), store, namespace, ids, pasts, now, 1)
 }

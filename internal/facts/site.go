@@ -8,8 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/internal/testservers"
 )
 
 // The ways to the logs.
@@ -19,24 +23,54 @@ const (
 	moved    = "moved"    // in the folder at first
 )
 
-// site is a folder of a docket, and its log.
+// production is what the views are on that are not embedded.
+const production = "production"
+
+// site is a folder of a docket, its log, and its views.
 type site struct {
 	data       string // its folder
 	log        string // the folder that the log is in, perhaps the same
 	connection string // to the log; empty: it is in data
+	namespace  eventstore.Namespace
+	views      []string // flags that say where they are; none: in data
 }
 
-// flags are those of a docket there.
+// flags are those of a docket there, whatever it does with its log.
 func (s site) flags() []string {
-	if s.connection == "" {
-		return []string{"--data", s.data}
+	flags := []string{"--data", s.data, "--namespace", string(s.namespace)}
+	if s.connection != "" {
+		flags = append(flags, "--eventstore", s.connection)
 	}
-	return []string{"--data", s.data, "--eventstore", s.connection}
+	return flags
+}
+
+// stores is how many keep every order.
+func (s site) stores() int {
+	if s.views == nil {
+		return 1
+	}
+	return 2
+}
+
+// viewsOn makes the views of each site: where they are, and the namespace that
+// they have there; the servers are started before.
+func viewsOn(servers *testservers.Program, where string) func() ([]string, eventstore.Namespace) {
+	if where == embedded {
+		return func() ([]string, eventstore.Namespace) { return nil, "" }
+	}
+	flags := []string{
+		"--search", "elasticsearch://" + strings.TrimPrefix(testservers.Elasticsearch(servers), "http://"),
+		"--cache", "redis://" + testservers.Redis(servers),
+	}
+	return func() ([]string, eventstore.Namespace) {
+		return flags, eventstore.Namespace(testservers.Namespace(servers))
+	}
 }
 
 // sites are those of one data set.
 type sites struct {
 	binary, way string
+	views       func() ([]string, eventstore.Namespace) // of the next site
 	set         string
 	dir         string // its folders begin so
 	servers     []*exec.Cmd
@@ -45,15 +79,19 @@ type sites struct {
 // open is a site without orders.
 func (all *sites) open(ctx context.Context, name string) (site, error) {
 	data := all.dir + "-" + name
+	at := site{data: data, log: data}
+	at.views, at.namespace = all.views()
 	if all.way != overGRPC {
-		return site{data: data, log: data}, nil
+		return at, nil
 	}
-	return all.behindServer(ctx, data)
+	return all.behindServer(ctx, at)
 }
 
-// behindServer is a site whose log is behind gRPC.
-func (all *sites) behindServer(ctx context.Context, data string) (site, error) {
-	at := site{data: data, log: data + "-log"}
+// behindServer is a site whose log is behind gRPC; the rest is as it is at
+// another.
+func (all *sites) behindServer(ctx context.Context, like site) (site, error) {
+	at := like
+	at.log = at.data + "-log"
 	cmd := exec.CommandContext(ctx, all.binary, "eventstore", "serve", "--data", at.log, "--listen", "127.0.0.1:0", "--log-level", "warn", "--json")
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
@@ -87,7 +125,9 @@ func (all *sites) move(ctx context.Context, from site, thereAndBack bool) (site,
 	if all.way != moved {
 		return from, nil
 	}
-	to, err := all.behindServer(ctx, from.data+"-moved")
+	there := from
+	there.data += "-moved"
+	to, err := all.behindServer(ctx, there)
 	if err == nil {
 		err = all.carry(ctx, from, to)
 	}
@@ -95,7 +135,7 @@ func (all *sites) move(ctx context.Context, from site, thereAndBack bool) (site,
 		return to, err
 	}
 	home := from.data + "-home"
-	back := site{data: home, log: home}
+	back := site{data: home, log: home, namespace: from.namespace, views: from.views}
 	return back, all.carry(ctx, to, back)
 }
 
