@@ -31,12 +31,30 @@
 // were told with the store, and faults_anomalies_test.go shows that it sees bugs.
 // stream_remote_test.go makes histories of streams through the adapter.
 //
+// Production views (views_rig_test.go): agree_test.go asks real orders on both
+// kinds of views, with the questions of agree_questions_test.go;
+// sick_views_test.go lets the stores of sick_stores_test.go fail under the readers
+// of sick_readers_test.go; refused_documents_test.go has documents that one store
+// refuses; takeovers_test.go kills and pauses dockets that share lanes, which
+// lane_watch_test.go looks at; token_views_test.go reads what was just written.
+//
+// Rebuilds (rebuild_world_test.go, with the traffic of rebuild_traffic_test.go):
+// rebuild_load_test.go has one under load, rebuild_killed_test.go disturbs them, also
+// at the gate before the log of rebuild_gate_test.go, rebuild_differences_test.go
+// wants that nothing differs, rolling_update_test.go exchanges the program, and
+// rebuild_story_test.go follows one bug fix.
+//
 // Long runs: soak_test.go has everything on at once, with the clients of
 // soak_client_test.go.
 //
 // Environment: DOCKET_HISTORIES, DOCKET_STORE_HISTORIES, DOCKET_REMOTE_HISTORIES,
 // DOCKET_FAULTS, DOCKET_KILLS, and
-// DOCKET_GRPC_HISTORIES, DOCKET_GRPC_KILLS with the log behind gRPC (how many),
+// DOCKET_GRPC_HISTORIES, DOCKET_GRPC_KILLS with the log behind gRPC,
+// DOCKET_QUESTIONS, DOCKET_VIEW_FAULTS, DOCKET_TAKEOVERS, DOCKET_TOKEN_READS on
+// production views (how many), DOCKET_DATA_SETS (the folder of the data sets that
+// the questions are about; the excerpt when not set),
+// DOCKET_REBUILD_KILLS, DOCKET_EMPTY_DIFFERENCES (how many), DOCKET_REBUILD_DATA (the
+// folder of the data set that is rebuilt under load; the excerpt when not set),
 // DOCKET_SOAK (how long, as 30m; each what a check takes when not set),
 // DOCKET_SEED (repeats choices, not the timing), DOCKET_OUTPUT (folder for what a
 // failure leaves behind).
@@ -133,10 +151,22 @@ type server struct {
 // ready.
 func start(t *testing.T, data string, flags ...string) *server {
 	t.Helper()
+	return startUntil(t, "/readyz", data, flags...)
+}
+
+// startUntil is start that waits until a probe answers 200.
+func startUntil(t *testing.T, answers, data string, flags ...string) *server {
+	t.Helper()
 	program, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProgram(t, program, answers, data, flags...)
+}
+
+// startProgram is startUntil with another docket than the one that is tested.
+func startProgram(t *testing.T, program, answers, data string, flags ...string) *server {
+	t.Helper()
 	s := &server{log: &bytes.Buffer{}, done: make(chan error, 1)}
 	s.cmd = exec.Command(program, append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "warn"}, flags...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
@@ -170,7 +200,7 @@ func start(t *testing.T, data string, flags ...string) *server {
 			continue
 		}
 		s.base, s.key = "http://"+strings.TrimPrefix(about.Address, "http://"), about.Key
-		resp, err := probe.Get(s.base + "/readyz")
+		resp, err := probe.Get(s.base + answers)
 		if err != nil {
 			continue
 		}
@@ -216,6 +246,11 @@ func docket(ctx context.Context, args ...string) ran {
 	if err != nil {
 		return ran{status: -1, stderr: err.Error()}
 	}
+	return runProgram(ctx, program, args...)
+}
+
+// runProgram is docket with another one than the one that is tested.
+func runProgram(ctx context.Context, program string, args ...string) ran {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -231,7 +266,9 @@ type site struct {
 	t    *testing.T
 	data string
 	log  *logServer // nil: the log is in the folder
-	ends int        // times that kill was called
+	// flags of each docket here, beside those that say where the log is.
+	flags []string
+	ends  int // times that kill was called
 
 	mu      sync.Mutex
 	running *server
@@ -268,10 +305,10 @@ func newFolder(t *testing.T) *site {
 // start starts what does not run. It is for the goroutine of the test.
 func (w *site) start() {
 	w.t.Helper()
-	var flags []string
+	flags := w.flags
 	if w.log != nil {
 		w.log.start()
-		flags = []string{"--eventstore", w.log.connection}
+		flags = append([]string{"--eventstore", w.log.connection}, flags...)
 	}
 	if w.running != nil {
 		w.running.awaitReady(w.t)

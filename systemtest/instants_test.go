@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/docket-orders/docket/projections"
 )
 
 // TestKilledAtChosenInstants kills docket at each step of everything that it
@@ -170,7 +172,8 @@ func (h *hunt) round(n int, at step) bool {
 		h.prey.done <- err
 		h.t.Errorf("kill %d, %s: the victim ended: %v\n%s", n, at.name, err, h.prey.log)
 	case <-time.After(reachTimeout):
-		h.t.Errorf("kill %d: docket never came to %q (time %d)", n, at.name, nth)
+		got, err := s.do(ctx, h.network, request{method: "GET", path: "/v1/projections"})
+		h.t.Errorf("kill %d: docket never came to %q (time %d); its projections: %s %v", n, at.name, nth, got.body, err)
 	}
 	if at.needs == aStart {
 		h.prey.kill()
@@ -246,19 +249,19 @@ func bulkBody(order string) map[string]any {
 
 // rebuild makes the views anew and waits for that.
 func (h *hunt) rebuild(ctx context.Context, s *server) {
-	got, err := s.do(ctx, h.network, request{method: "POST", path: "/v1/projections/orders/rebuilds", body: map[string]any{}})
-	if err != nil {
+	got, err := s.do(ctx, h.network, request{method: "POST", path: "/v1/projections/orders/rebuilds", body: map[string]any{"then": "switch", "share": 1}})
+	at := got.header.Get("Location")
+	if err != nil || at == "" {
 		return
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for ; err == nil && ctx.Err() == nil; <-tick.C {
-		var now struct{ State string }
-		got, err = s.do(ctx, h.network, request{method: "GET", path: got.header.Get("Location")})
-		if err == nil && json.Unmarshal(got.body, &now) == nil && now.State != "running" {
+		var now struct{ Phase projections.Phase }
+		got, err = s.do(ctx, h.network, request{method: "GET", path: at})
+		if err == nil && json.Unmarshal(got.body, &now) == nil && now.Phase.Over() {
 			return
 		}
-		got.header = http.Header{"Location": got.header["Location"]}
 	}
 }
 

@@ -106,7 +106,7 @@ func openSmall(ctx context.Context, dir, v string, d disk.FS) (*small, error) {
 	}
 	lifetime, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &small{docket, httpapi.New(httpapi.Options{
-		Orders: docket.Orders, Query: docket.Queries, Projections: docket.Manager, Store: docket.Store, Log: docket.Log,
+		Orders: docket.Orders, Query: docket.Queries, Projections: docket.Views, Store: docket.Store, Log: docket.Log,
 		Audit: docket.Auditor, Refusals: docket.Refusals, Reconcile: docket.Reconciler,
 		RunKey: smallKey, Lifetime: lifetime, Logger: silent,
 	}), end}, nil

@@ -167,7 +167,7 @@ func (s *soak) importBesideReconciliation(ctx context.Context) {
 
 func (s *soak) rebuild(ctx context.Context) {
 	running := s.server(ctx)
-	if run := docket(ctx, "projections", "rebuild", "orders", "--server", running.base, "--key", running.key); run.status != 0 {
+	if run := docket(ctx, "projections", "rebuild", "orders", "--switch", "--server", running.base, "--key", running.key); run.status != 0 {
 		s.t.Errorf("rebuild ended with %d: %s%s", run.status, run.stdout, run.stderr)
 	}
 	s.rebuilds++

@@ -112,6 +112,8 @@ type instants struct {
 	armed   string
 	left    int
 	reached func(name string)
+
+	switches atomic.Int64 // of generations, so far
 }
 
 func (i *instants) arm(name string, nth int) {
@@ -196,7 +198,7 @@ func (s steppedStore) Append(ctx context.Context, stream string, expected events
 	s.at("before append of " + what)
 	out, err := s.Sequencer.Append(ctx, stream, expected, events)
 	if err == nil {
-		s.at("after append of " + what)
+		s.appended(what, events)
 	}
 	return out, err
 }
@@ -206,9 +208,16 @@ func (s steppedStore) AppendStamped(ctx context.Context, stream string, expected
 	s.at("before append of " + what)
 	out, err := s.Sequencer.AppendStamped(ctx, stream, expected, events, stamp)
 	if err == nil {
-		s.at("after append of " + what)
+		s.appended(what, events)
 	}
 	return out, err
+}
+
+func (s steppedStore) appended(what string, events []eventstore.Event) {
+	if slices.ContainsFunc(events, func(e eventstore.Event) bool { return e.Type == "ProjectionSwitched" }) {
+		s.switches.Add(1)
+	}
+	s.at("after append of " + what)
 }
 
 // appendOf is the category of a stream; the parts of orders of another system
@@ -246,7 +255,12 @@ type steppedBackend struct {
 }
 
 func (b *steppedBackend) Open(ctx context.Context, generation int) (projections.Sink, error) {
-	anew := !b.opened.CompareAndSwap(0, int64(generation))
+	there, err := b.Generations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// A kill may leave several to the next process, which makes none of them anew.
+	anew := !b.opened.CompareAndSwap(0, int64(generation)) && !slices.Contains(there, generation)
 	if anew {
 		b.at("before generation")
 	}
@@ -257,7 +271,7 @@ func (b *steppedBackend) Open(ctx context.Context, generation int) (projections.
 	if anew {
 		b.at("after generation")
 	}
-	return &steppedSink{Store: sink.(*views.Store), instants: b.instants, built: anew, parks: b.parks}, nil
+	return &steppedSink{Store: sink.(*views.Store), instants: b.instants, anew: anew, since: b.switches.Load(), parks: b.parks}, nil
 }
 
 func (b *steppedBackend) Drop(ctx context.Context, generation int) error {
@@ -271,9 +285,13 @@ func (b *steppedBackend) Drop(ctx context.Context, generation int) error {
 type steppedSink struct {
 	*views.Store
 	*instants
-	built bool // beside another
+	anew  bool  // beside another
+	since int64 // switches before it was opened
 	parks *atomic.Bool
 }
+
+// built says whether it is not in force yet.
+func (s *steppedSink) built() bool { return s.anew && s.switches.Load() == s.since }
 
 // willBeParked begins the ids of orders that the sink refuses while it parks.
 const willBeParked = "parked-"
@@ -285,7 +303,7 @@ func (s *steppedSink) Write(ctx context.Context, b projections.Batch) ([]project
 		what = "park"
 	case len(b.Release) > 0:
 		what = "release"
-	case s.built:
+	case s.built():
 		what = "build"
 	case len(b.Changes) == 0:
 		what = "move of checkpoints"

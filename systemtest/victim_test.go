@@ -101,7 +101,7 @@ func victim(data string) error {
 	}
 	const key = "of the victim"
 	handler := httpapi.New(httpapi.Options{
-		Orders: d.Orders, Query: d.Queries, Projections: d.Manager, Store: d.Store, Log: d.Log,
+		Orders: d.Orders, Query: d.Queries, Projections: d.Views, Store: d.Store, Log: d.Log,
 		Audit: d.Auditor, Refusals: d.Refusals, Reconcile: d.Reconciler, RunKey: key, Logger: logger,
 	})
 	failed := make(chan error, 3)
@@ -214,5 +214,6 @@ func (p *prey) ready(t *testing.T, through http.RoundTripper) {
 	}
 }
 
-// startTimeout is far more than a start takes.
-const startTimeout = 2 * time.Minute
+// startTimeout is far more than a start takes, also on a busy machine, and when the
+// views of all the data are made before it is ready.
+const startTimeout = 10 * time.Minute

@@ -28,7 +28,9 @@ const file = "../../docker-compose.yml"
 // load reads a compose file as docker compose does, strictly: unknown keys,
 // services, volumes and networks are errors.
 func load(path string, profiles ...string) (*types.Project, error) {
-	options, err := cli.NewProjectOptions([]string{path}, cli.WithProfiles(profiles), cli.WithEnv([]string{"ESDB_PASSWORD=p4ssword"}))
+	options, err := cli.NewProjectOptions([]string{path}, cli.WithProfiles(profiles), cli.WithEnv([]string{
+		"ESDB_PASSWORD=p4ssword", "ELASTIC_PASSWORD=e1astic", "REDIS_PASSWORD=r3dis",
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -40,9 +42,13 @@ func TestFile(t *testing.T) {
 		profiles []string
 		services []string
 	}{
-		"single node": {nil, []string{"docket", "eventstore", "keys"}},
+		"single nodes": {nil, []string{"docket", "elasticsearch", "eventstore", "keys", "redis"}},
+		"views kept locally": {[]string{"local"}, []string{
+			"docket", "docket-local", "elasticsearch", "eventstore", "keys", "redis",
+		}},
 		"cluster": {[]string{"cluster"}, []string{
-			"certificates", "docket", "docket-cluster", "eventstore", "eventstore-1", "eventstore-2", "eventstore-3", "keys",
+			"certificates", "docket", "docket-cluster", "elasticsearch", "elasticsearch-1", "elasticsearch-2", "elasticsearch-3",
+			"eventstore", "eventstore-1", "eventstore-2", "eventstore-3", "keys", "redis", "redis-1", "redis-2", "redis-3", "redis-cluster",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,8 +107,11 @@ func problems(p *types.Project) (found []string) {
 				say("%s: %s", s.Name, problem)
 			}
 		}
+		for _, problem := range viewProblems(p, s) {
+			say("%s: %s", s.Name, problem)
+		}
 	}
-	return append(found, clusterProblems(p)...)
+	return append(append(found, clusterProblems(p)...), viewNodeProblems(p)...)
 }
 
 // pinned reports whether an image has a tag with a version in it.
@@ -131,6 +140,18 @@ func connectionProblems(p *types.Project, s types.ServiceConfig, connection stri
 		host, _, _ := strings.Cut(config.Address, ":")
 		hosts = append(hosts, host)
 	}
+	found = hostProblems(p, s, hosts)
+	if secure := !config.DisableTLS; secure && config.Username == "" {
+		found = append(found, "it connects with TLS and as nobody")
+	}
+	if ca := caFile.FindStringSubmatch(connection); ca != nil {
+		found = append(found, authorityProblems(s, ca[1])...)
+	}
+	return found
+}
+
+// hostProblems: everybody that a service connects to is there, and is waited for.
+func hostProblems(p *types.Project, s types.ServiceConfig, hosts []string) (found []string) {
 	for _, host := range hosts {
 		known := slices.ContainsFunc(slices.Collect(maps.Values(p.Services)), func(node types.ServiceConfig) bool {
 			_, waits := s.DependsOn[node.Name]
@@ -140,13 +161,15 @@ func connectionProblems(p *types.Project, s types.ServiceConfig, connection stri
 			found = append(found, fmt.Sprintf("it connects to %s, and waits for no service of that name or address", host))
 		}
 	}
-	if secure := !config.DisableTLS; secure && config.Username == "" {
-		found = append(found, "it connects with TLS and as nobody")
-	}
-	if ca := caFile.FindStringSubmatch(connection); ca != nil && !slices.ContainsFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool { return strings.HasPrefix(ca[1], v.Target+"/") }) {
-		found = append(found, "no volume has the authority "+ca[1])
-	}
 	return found
+}
+
+// authorityProblems: the file is in a volume of the service.
+func authorityProblems(s types.ServiceConfig, file string) []string {
+	if slices.ContainsFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool { return strings.HasPrefix(file, v.Target+"/") }) {
+		return nil
+	}
+	return []string{"no volume has the authority " + file}
 }
 
 var caFile = regexp.MustCompile(`(?i)tlscafile=([^&]+)`)
@@ -239,6 +262,21 @@ func TestFaultyFiles(t *testing.T) {
 		"nobody":                {"esdb://admin:${ESDB_PASSWORD:-changeit}@", "esdb://", "as nobody"},
 		"a node forgotten":      {"172.30.240.11:2113,172.30.240.12:2113\n", "172.30.240.11:2113\n", "has the seeds"},
 		"another's certificate": {"/certs/node2/node.crt", "/certs/node1/node.crt", "shows the certificate"},
+		"search elsewhere":      {"elasticsearch://elasticsearch:9200", "elasticsearch://elasticsaerch:9200", "connects to elasticsaerch"},
+		"search with a typo":    {"DOCKET_SEARCH: elasticsearch://elasticsearch:9200", "DOCKET_SEARCH: elastic://elasticsearch:9200", "DOCKET_SEARCH"},
+		"cache elsewhere":       {"redis://redis:6379", "redis://reddis:6379", "connects to reddis"},
+		"one Redis of three":    {"rediss+cluster", "rediss+cloister", "DOCKET_CACHE"},
+		"search as nobody":      {"elasticsearch://elastic:${ELASTIC_PASSWORD:-changeit}@", "elasticsearch://", "as nobody"},
+		"cache as nobody":       {"rediss+cluster://:${REDIS_PASSWORD:-changeit}@", "rediss+cluster://", "as nobody"},
+		"search in the clear":   {"9200?tls=true&ca=/certs/ca/ca.crt", "9200", "as docket-cluster does not"},
+		"cache in the clear":    {"rediss+cluster://:${REDIS_PASSWORD:-changeit}@172.30.240.31:6379,172.30.240.32:6379,172.30.240.33:6379?ca=/certs/ca/ca.crt", "redis+cluster://:${REDIS_PASSWORD:-changeit}@172.30.240.31:6379,172.30.240.32:6379,172.30.240.33:6379", "as docket-cluster does not"},
+		"a search node alone":   {"172.30.240.21,172.30.240.22,172.30.240.23\n", "172.30.240.21,172.30.240.22\n", "seeds"},
+		"masters unnamed":       {"cluster.initial_master_nodes: elasticsearch-1,elasticsearch-2,elasticsearch-3", "cluster.initial_master_nodes: elasticsearch-1", "initial master"},
+		"another's name":        {"node.name: elasticsearch-2", "node.name: elasticsearch-1", "is called"},
+		"search certificate":    {"certs/elasticsearch2/node.crt", "certs/elasticsearch1/node.crt", "shows the certificate"},
+		"redis certificate":     {`REDIS: "2"`, `REDIS: "1"`, "shows the certificate"},
+		"redis elsewhere":       {"ipv4_address: 172.30.240.32", "ipv4_address: 172.30.240.42", "certificate is for another address"},
+		"a certificate less":    {"certify redis$$n 172.30.240.3$$n redis-$$n", "true", "nobody makes"},
 		"equal priorities":      {`EVENTSTORE_NODE_PRIORITY: "1"`, `EVENTSTORE_NODE_PRIORITY: "2"`, "priorities"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,13 +16,16 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/docket-orders/docket/internal/testservers"
 )
 
 // TestCommands runs what the file runs, without containers: the keys are made by
 // its script, docket is started by its command in front of docket's own
-// EventStoreDB, its health check is run, and the key that was said opens.
+// EventStoreDB, a real Elasticsearch, and Redis servers that run the commands of
+// the file, its health check is run, and the key that was said opens.
 func TestCommands(t *testing.T) {
-	p, err := load(file, "cluster")
+	p, err := load(file, "cluster", "local")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,18 +46,61 @@ func TestCommands(t *testing.T) {
 		t.Errorf("the second start says the key %q, the first said %q", again, key)
 	}
 
-	t.Run("single node", func(t *testing.T) {
-		connection := begin(t, program, `connection string: (\S+)`, nil, "eventstore", "serve", "--data", filepath.Join(dir, "log"), "--listen", "127.0.0.1:0")
+	t.Run("single nodes", func(t *testing.T) {
 		s := p.Services["docket"]
-		tryDocket(t, program, s, keys, key, strings.ReplaceAll(*s.Environment["DOCKET_EVENTSTORE"], "esdb://eventstore:2113?tls=false", connection))
+		settings := settings(t, s, map[string]string{
+			"esdb://eventstore:2113?tls=false": embeddedLog(t, program),
+			"elasticsearch:9200":               strings.TrimPrefix(testservers.Elasticsearch(t), "http://"),
+			"redis:6379":                       testservers.StartRedis(t, p.Services["redis"].Command[1:]...).Address,
+		})
+		tryDocket(t, program, s, keys, key, settings)
+	})
+	t.Run("views kept locally", func(t *testing.T) {
+		s := p.Services["docket-local"]
+		tryDocket(t, program, s, keys, key, settings(t, s, map[string]string{"esdb://eventstore:2113?tls=false": embeddedLog(t, program)}))
 	})
 	t.Run("cluster", func(t *testing.T) {
-		log := filepath.Join(dir, "secure")
+		log := t.TempDir()
 		listening := begin(t, program, `on (127\S+)`, []string{"DOCKET_ESDB_PASSWORD=p4ssword"}, "eventstore", "serve", "--data", log, "--listen", "127.0.0.1:0", "--esdb-tls")
+		ca := testservers.NewAuthority(t)
+		search := testservers.StartProxy(t, testservers.Elasticsearch(t), testservers.ProxyOptions{Authority: ca, User: "elastic", Password: "e1astic"})
 		s := p.Services["docket-cluster"]
-		connection := regexp.MustCompile(`172[0-9.:,]+2113`).ReplaceAllString(*s.Environment["DOCKET_EVENTSTORE"], listening+","+listening)
-		tryDocket(t, program, s, keys, key, strings.Replace(connection, "/certs/ca/ca.crt", filepath.Join(log, "esdb-tls.crt"), 1))
+		settings := settings(t, s, map[string]string{
+			"172.30.240.11:2113,172.30.240.12:2113,172.30.240.13:2113": listening + "," + listening,
+			"172.30.240.21:9200,172.30.240.22:9200,172.30.240.23:9200": strings.TrimPrefix(search.URL, "https://"),
+			"172.30.240.31:6379,172.30.240.32:6379,172.30.240.33:6379": strings.Join(redisCluster(t, p, ca), ","),
+			"tlsCaFile=/certs/ca/ca.crt":                               "tlsCaFile=" + filepath.Join(log, "esdb-tls.crt"),
+			"ca=/certs/ca/ca.crt":                                      "ca=" + ca.CAFile,
+		})
+		tryDocket(t, program, s, keys, key, settings)
 	})
+}
+
+// embeddedLog is the connection string of docket's own EventStoreDB.
+func embeddedLog(t *testing.T, program string) string {
+	t.Helper()
+	return begin(t, program, `connection string: (\S+)`, nil, "eventstore", "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0")
+}
+
+// settings are the environment of a service, with what stands in for others. All
+// of it is used, so that nothing is reached but what the test started.
+func settings(t *testing.T, s types.ServiceConfig, standIns map[string]string) []string {
+	t.Helper()
+	all := []string{"DOCKET_NAMESPACE=" + testservers.Namespace(t)}
+	used := map[string]bool{}
+	for name, v := range s.Environment {
+		text := *v
+		for old, new := range standIns {
+			if strings.Contains(text, old) {
+				text, used[old] = strings.ReplaceAll(text, old, new), true
+			}
+		}
+		all = append(all, name+"="+text)
+	}
+	if len(used) != len(standIns) {
+		t.Fatalf("%s has %v, and not all of %v", s.Name, all, standIns)
+	}
+	return all
 }
 
 var saidKey = regexp.MustCompile(`API key of this docket: ([0-9a-f]{48})\n`)
@@ -79,14 +125,15 @@ func makeKey(t *testing.T, s types.ServiceConfig, dir string) string {
 }
 
 // tryDocket starts docket as the service does, on other folders and a free port.
-func tryDocket(t *testing.T, program string, s types.ServiceConfig, keys, key, connection string) {
+func tryDocket(t *testing.T, program string, s types.ServiceConfig, keys, key string, settings []string) {
+	t.Helper()
 	data := t.TempDir()
 	inside := strings.NewReplacer("0.0.0.0:8080", "0.0.0.0:0", "/keys/", keys+"/", "/data", data)
 	var args []string
 	for _, word := range s.Command {
 		args = append(args, inside.Replace(word))
 	}
-	base := begin(t, program, `docket serves \S+ on http://\S+:([0-9]+)`, []string{"DOCKET_EVENTSTORE=" + connection}, args...)
+	base := begin(t, program, `docket serves \S+ on http://\S+:([0-9]+)`, settings, args...)
 	base = "http://127.0.0.1:" + base
 
 	check := s.HealthCheck.Test
