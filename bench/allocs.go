@@ -111,9 +111,9 @@ func handlerWithoutViews(ctx context.Context, store eventstore.Store, orders *co
 	}
 	logger := slog.New(slog.NewJSONHandler(io.Discard, nil))
 	views := projections.NewManager(projections.Options{Store: store, Logger: logger})
-	queries := query.New(query.Options{Store: store, Live: func() (query.Views, int) { return nil, 0 }, Progress: views, Log: log, Clock: orders.Clock})
+	queries := query.New(query.Options{Store: store, Hot: query.SideOf[query.Hot](views), Search: query.SideOf[query.Search](views), Log: log, Clock: orders.Clock})
 	return httpapi.New(httpapi.Options{
-		Orders: orders, Query: queries, Projections: views, Store: store, Log: log,
+		Orders: orders, Query: queries, Projections: projections.NewStores(views), Store: store, Log: log,
 		Audit: audit.New(audit.Options{Query: queries}), Refusals: audit.NewRefusals(audit.RefusalOptions{Store: store, Logger: logger}),
 		Lifetime: ctx, Logger: logger,
 	}), nil

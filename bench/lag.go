@@ -66,19 +66,33 @@ func measureLag(ctx context.Context, e *env, turns [][]appended) (lags []float64
 	if err := d.Manager.CaughtUp(ctx); err != nil {
 		return nil, 0, err
 	}
+	acked, behind, err := appendInTurns(ctx, d.Store, lagRate, turns)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := d.Manager.CaughtUp(ctx); err != nil {
+		return nil, 0, err
+	}
+	lags, err = seen.lags(acked)
+	return lags, behind, err
+}
+
+// appendInTurns appends at a rate in events a second, and answers when each event was acknowledged
+// and how late the appends were begun, the p99 in milliseconds.
+func appendInTurns(ctx context.Context, store eventstore.Store, rate int, turns [][]appended) (acked map[string]time.Time, behind float64, err error) {
 	var (
 		mu     sync.Mutex
-		acked  = map[string]time.Time{}
 		late   []float64
 		failed error
 		all    sync.WaitGroup
 	)
+	acked = map[string]time.Time{}
 	// An event of an order is sent when the one before it is there.
 	before := map[string]chan struct{}{}
 	began, n := time.Now(), 0
 	for _, turn := range turns {
 		for _, a := range turn {
-			due := began.Add(time.Duration(n) * time.Second / lagRate)
+			due := began.Add(time.Duration(n) * time.Second / time.Duration(rate))
 			n++
 			if wait := time.Until(due); wait > 0 {
 				time.Sleep(wait)
@@ -91,7 +105,7 @@ func measureLag(ctx context.Context, e *env, turns [][]appended) (lags []float64
 					<-previous
 				}
 				start := time.Now()
-				_, err := d.Store.Append(ctx, a.stream, a.expected(), a.events)
+				_, err := store.Append(ctx, a.stream, a.expected(), a.events)
 				now := time.Now()
 				mu.Lock()
 				defer mu.Unlock()
@@ -107,21 +121,8 @@ func measureLag(ctx context.Context, e *env, turns [][]appended) (lags []float64
 	if failed != nil {
 		return nil, 0, failed
 	}
-	if err := d.Manager.CaughtUp(ctx); err != nil {
-		return nil, 0, err
-	}
-	seen.mu.Lock()
-	defer seen.mu.Unlock()
-	for key, at := range acked {
-		shown, ok := seen.shown[key]
-		if !ok {
-			return nil, 0, fmt.Errorf("event %s was never shown", key)
-		}
-		lags = append(lags, max(0, shown.Sub(at).Seconds()*1e3))
-	}
-	slices.Sort(lags)
 	slices.Sort(late)
-	return lags, quantile(late, 0.99), nil
+	return acked, quantile(late, 0.99), nil
 }
 
 func (a appended) key(revision int) string { return fmt.Sprint(a.stream, "@", revision) }
@@ -131,6 +132,21 @@ type watched struct {
 	projections.Backend
 	mu    sync.Mutex
 	shown map[string]time.Time
+}
+
+// lags in ascending order, in milliseconds, once everything is shown.
+func (w *watched) lags(acked map[string]time.Time) (lags []float64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, at := range acked {
+		shown, ok := w.shown[key]
+		if !ok {
+			return nil, fmt.Errorf("event %s was never shown", key)
+		}
+		lags = append(lags, max(0, shown.Sub(at).Seconds()*1e3))
+	}
+	slices.Sort(lags)
+	return lags, nil
 }
 
 func (w *watched) Open(ctx context.Context, generation int) (projections.Sink, error) {
@@ -156,12 +172,17 @@ func (s *watchedSink) Write(ctx context.Context, batch projections.Batch) ([]pro
 	defer s.mu.Unlock()
 	for i := range outcomes {
 		c := &batch.Changes[i]
-		a := appended{stream: eventstore.Namespace("").Stream("order", c.Order.ID)}
-		for revision := c.First; revision <= c.Order.Revision; revision++ {
-			if key := a.key(int(revision)); s.shown[key].IsZero() {
-				s.shown[key] = now
-			}
-		}
+		s.note(c.Order.ID, c.First, c.Order.Revision, now)
 	}
 	return outcomes, nil
+}
+
+// note that a document shows the events first to last of an order.
+func (w *watched) note(orderID string, first, last int64, now time.Time) {
+	a := appended{stream: eventstore.Namespace("").Stream("order", orderID)}
+	for revision := first; revision <= last; revision++ {
+		if key := a.key(int(revision)); w.shown[key].IsZero() {
+			w.shown[key] = now
+		}
+	}
 }

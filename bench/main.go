@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -32,12 +33,18 @@ var questions = []question{
 	allocsQuestion,
 	importQuestion,
 	projectQuestion,
+	projectElasticQuestion,
+	projectRedisQuestion,
 	aggregateQuestion,
 	lagQuestion,
+	lagProductionQuestion,
 	readsQuestion,
+	readsProductionQuestion,
 	viewAllocsQuestion,
 	growthQuestion,
+	rebuildMemoryQuestion,
 	reconcileQuestion,
+	diffQuestion,
 	esdbAppendQuestion,
 	esdbSubscribeQuestion,
 	esdbSubscribersQuestion,
@@ -80,12 +87,24 @@ func dispatch(ctx context.Context, args []string) error {
 	quick := flags.Bool("quick", false, "fewer and smaller rounds: five minutes instead of up to 45")
 	only := flags.String("only", "", "names of questions, separated by commas; all when empty")
 	jsonFile := flags.String("json", "", "also write the report as JSON to this file; - for standard output instead of the table")
+	profile := flags.String("cpuprofile", "", "write to this file where this program spends its processor time, for go tool pprof")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	chosen, err := choose(*only)
 	if err != nil {
 		return err
+	}
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	r, err := askAll(ctx, chosen, *data, *quick, os.Stderr)
 	if err != nil {

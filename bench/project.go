@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -19,40 +20,16 @@ var projectQuestion = question{
 }
 
 func askProject(ctx context.Context, e *env) error {
-	olist, err := e.olist(ctx)
+	appends, changes, rounds, err := e.replayed(ctx)
 	if err != nil {
 		return err
 	}
-	appends, _, err := readAppends(ctx, olist)
-	if err != nil {
-		return err
-	}
-	changes, err := readDocuments(ctx, olist)
-	if err != nil {
-		return err
-	}
-	rounds := min(e.rounds, 3)
-	if e.quick {
-		appends, rounds = appends[:10_000], 2
-	}
-	orders := make(map[string]bool, len(appends))
-	for _, a := range appends {
-		orders[a.stream] = true
-	}
-	some := changes[:0]
-	for _, c := range changes {
-		if orders[eventstore.Namespace("").Stream("order", c.Order.ID)] {
-			some = append(some, c)
-		}
-	}
-	changes = some
-
-	adjacent, err := newProjection(ctx, e, "adjacent", wholeStreams(appends))
+	adjacent, err := newProjection(ctx, e, "adjacent", wholeStreams(appends), projections.Options{})
 	if err != nil {
 		return err
 	}
 	defer adjacent.close()
-	interleaved, err := newProjection(ctx, e, "interleaved", roundRobin(appends, 5_000))
+	interleaved, err := newProjection(ctx, e, "interleaved", roundRobin(appends, 5_000), projections.Options{})
 	if err != nil {
 		return err
 	}
@@ -83,6 +60,36 @@ func askProject(ctx context.Context, e *env) error {
 	return nil
 }
 
+// replayed is what is projected from zero, the documents that come of it, and
+// how often.
+func (e *env) replayed(ctx context.Context) (appends []appended, changes []projections.Change, rounds int, err error) {
+	olist, err := e.olist(ctx)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if appends, _, err = readAppends(ctx, olist); err != nil {
+		return nil, nil, 0, err
+	}
+	if changes, err = readDocuments(ctx, olist); err != nil {
+		return nil, nil, 0, err
+	}
+	rounds = min(e.rounds, 3)
+	if e.quick {
+		appends, rounds = appends[:10_000], 2
+	}
+	orders := make(map[string]bool, len(appends))
+	for _, a := range appends {
+		orders[a.stream] = true
+	}
+	some := changes[:0]
+	for _, c := range changes {
+		if orders[eventstore.Namespace("").Stream("order", c.Order.ID)] {
+			some = append(some, c)
+		}
+	}
+	return appends, some, rounds, nil
+}
+
 // projection is a log and the views of it.
 type projection struct {
 	store   *eventsqlite.Store
@@ -93,8 +100,8 @@ type projection struct {
 }
 
 // newProjection writes a log, window after window, the appends of one window many
-// at once, and projects it once.
-func newProjection(ctx context.Context, e *env, name string, windows [][]appended) (*projection, error) {
+// at once, and projects it once: into the store that of names, or into SQLite.
+func newProjection(ctx context.Context, e *env, name string, windows [][]appended, of projections.Options) (*projection, error) {
 	dir := e.folder(name)
 	store, err := eventsqlite.Open(ctx, dir, eventsqlite.Options{})
 	if err != nil {
@@ -105,8 +112,12 @@ func newProjection(ctx context.Context, e *env, name string, windows [][]appende
 			return nil, err
 		}
 	}
-	p := &projection{store: store, backend: &counting{Backend: viewsqlite.NewBackend(dir, viewsqlite.Options{})}, stopped: make(chan error, 1)}
-	p.manager = projections.NewManager(projections.Options{Store: store, Backend: p.backend, SpillDir: e.folder(name + "-spill")})
+	if of.Backend == nil {
+		of.Backend = viewsqlite.NewBackend(dir, viewsqlite.Options{})
+	}
+	p := &projection{store: store, backend: &counting{Backend: of.Backend}, stopped: make(chan error, 1)}
+	of.Store, of.Backend, of.SpillDir = store, p.backend, e.folder(name+"-spill")
+	p.manager = projections.NewManager(of)
 	running, stop := context.WithCancel(ctx)
 	p.stop = stop
 	go func() { p.stopped <- p.manager.Run(running) }()
@@ -162,6 +173,23 @@ func (s countingSink) Write(ctx context.Context, batch projections.Batch) ([]pro
 		}
 	}
 	return outcomes, err
+}
+
+// ClaimLanes is the sink's, where it has it: else a rebuild would claim each lane
+// by itself.
+func (s countingSink) ClaimLanes(ctx context.Context, lanes []projections.Checkpoint, owner string) (claimed []projections.Checkpoint, err error) {
+	if all, ok := s.Sink.(projections.LaneClaimer); ok {
+		return all.ClaimLanes(ctx, lanes, owner)
+	}
+	for _, c := range lanes {
+		c, err := s.Claim(ctx, c.Lane, owner, c.Token)
+		if err == nil {
+			claimed = append(claimed, c)
+		} else if !errors.Is(err, projections.ErrLaneLost) {
+			return claimed, err
+		}
+	}
+	return claimed, nil
 }
 
 // wholeStreams is one window of appends as they were.

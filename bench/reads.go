@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/docket-orders/docket/domain/money"
@@ -57,7 +58,7 @@ func askReads(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	if err := e.readAll(all); err != nil {
+	if err := e.readAll(all, "bare SQL", atMost(1.5)); err != nil {
 		return err
 	}
 	paths, err := readPaths(b)
@@ -76,8 +77,8 @@ func askReads(ctx context.Context, e *env) error {
 	return nil
 }
 
-// readAll asks every kind, in rounds, docket and SQL in turns.
-func (e *env) readAll(all []reading) error {
+// readAll asks every kind, in rounds, docket and what it is compared with in turns.
+func (e *env) readAll(all []reading, against string, g goal) error {
 	for _, r := range all {
 		if e.quick {
 			r.times = max(r.times/4, 20)
@@ -97,7 +98,7 @@ func (e *env) readAll(all []reading) error {
 					}
 					seconds, err := timed(func() error { return r.bare(round*r.times + i) })
 					if err != nil {
-						return fmt.Errorf("%s, bare SQL: %w", r.name, err)
+						return fmt.Errorf("%s, %s: %w", r.name, against, err)
 					}
 					bare = append(bare, seconds*1e3)
 				}
@@ -106,8 +107,8 @@ func (e *env) readAll(all []reading) error {
 			docket50, docket99 = append(docket50, quantile(docket, 0.5)), append(docket99, quantile(docket, 0.99))
 			bare50, bare99 = append(bare50, quantile(bare, 0.5)), append(bare99, quantile(bare, 0.99))
 		}
-		e.compare(r.name+", p50", "ms", docket50, "bare SQL", bare50, atMost(1.5))
-		e.compare(r.name+", p99", "ms", docket99, "bare SQL", bare99, atMost(1.5))
+		e.compare(r.name+", p50", "ms", docket50, against, bare50, g)
+		e.compare(r.name+", p99", "ms", docket99, against, bare99, g)
 		if r.within > 0 {
 			e.measure(r.name+", p99 against the clock", "ms", docket99, atMost(r.within))
 		}
@@ -126,22 +127,16 @@ func readings(ctx context.Context, service *query.Service, b *bare) ([]reading, 
 	if err != nil {
 		return nil, err
 	}
-	words := [][]string{{"health", "beauty"}, {"sao", "paulo"}, {"watches"}, {"rio", "janeiro", "toys"}, {"curitiba"}, {"bed", "bath", "campinas"}, {"perfumery"}, {"telephony", "salvador"}, {"delivered", "books"}}
-	month := func(i int) (from, to time.Time) {
-		from = time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, i%18, 0)
-		return from, from.AddDate(0, 1, 0)
+	at := make([]int, 1<<12)
+	for i := range at {
+		at[i] = random.IntN(1 << 20)
 	}
-	pick := make([]int, 1<<12)
-	for i := range pick {
-		pick[i] = random.IntN(1 << 20)
-	}
-	state := func(i int) string { return states[pick[i%len(pick)]%len(states)] }
+	state := func(i int) string { return states[at[i%len(at)]%len(states)] }
 	list := func(q query.Question) error {
 		_, err := service.List(ctx, q, "", query.Read{})
 		return err
 	}
 	year, years := time.Date(2017, 3, 1, 0, 0, 0, 0, time.UTC), time.Date(2017, 12, 26, 0, 0, 0, 0, time.UTC)
-	newest := query.Sort{By: query.ByPlacedAt, Desc: true}
 	return []reading{
 		{"by id", 4000, 2, func(i int) error {
 			_, err := service.Order(ctx, ids[i%len(ids)], query.Read{})
@@ -150,13 +145,7 @@ func readings(ctx context.Context, service *query.Service, b *bare) ([]reading, 
 			return b.ask(`SELECT d.document FROM orders o JOIN docs d ON d.n = o.n WHERE o.id = ?`, ids[i%len(ids)])
 		}},
 		{"filtered list with total", 300, 10, func(i int) error {
-			switch from, to := month(i); i % 3 {
-			case 0:
-				return list(query.Question{Status: []string{"confirmed"}, State: []string{state(i)}, Sort: newest})
-			case 1:
-				return list(query.Question{FulfilmentStatus: []string{"delivered"}, PlacedFrom: &from, PlacedTo: &to, Sort: newest})
-			}
-			return list(query.Question{Sort: newest})
+			return list(listQuestion(i, state(i)))
 		}, func(i int) error {
 			switch from, to := month(i); i % 3 {
 			case 0:
@@ -176,22 +165,15 @@ func readings(ctx context.Context, service *query.Service, b *bare) ([]reading, 
 				statement{`SELECT sum(orders) FROM shapes`, nil})
 		}},
 		{"full text with total", 120, 60, func(i int) error {
-			return list(query.Question{Words: words[i%len(words)], Sort: newest})
+			return list(textQuestion(i))
 		}, func(i int) error {
-			match := matching(words[i%len(words)])
+			match := matching(textQuestion(i).Words)
 			return b.together(
 				statement{`SELECT d.document FROM (SELECT o.n FROM fts CROSS JOIN orders o ON o.n = fts.rowid WHERE fts MATCH ? ORDER BY o.placed DESC, o.id DESC LIMIT 51) p JOIN docs d ON d.n = p.n`, []any{match}},
 				statement{`SELECT count(*) FROM fts WHERE fts MATCH ?`, []any{match}})
 		}},
 		{"facets", 120, 80, func(i int) error {
-			switch from, to := month(i); i % 3 {
-			case 0:
-				return list(query.Question{Status: []string{"confirmed"}, Facets: query.Facets, Sort: newest})
-			case 1:
-				return list(query.Question{State: []string{state(i)}, Facets: query.Facets, Sort: newest})
-			default:
-				return list(query.Question{PlacedFrom: &from, PlacedTo: &to, Facets: query.Facets, Sort: newest})
-			}
+			return list(facetsQuestion(i, state(i)))
 		}, func(i int) error {
 			page := `SELECT d.document FROM orders o INDEXED BY by_placed JOIN docs d ON d.n = o.n WHERE `
 			newest := ` ORDER BY o.placed DESC, o.id DESC LIMIT 51`
@@ -218,7 +200,7 @@ func readings(ctx context.Context, service *query.Service, b *bare) ([]reading, 
 				statement{`SELECT sum(orders) FROM shapes o WHERE currency = ? AND EXISTS (SELECT 1 FROM json_each(tag) t WHERE t.value = ?)`, []any{"BRL", "olist:canceled"}})
 		}},
 		{"list of 300 days of delivery with a status", 40, 0, func(i int) error {
-			return list(query.Question{DeliveredFrom: &year, DeliveredTo: &years, PaymentStatus: []string{"partiallyPaid", "overpaid"}, Sort: newest})
+			return list(query.Question{DeliveredFrom: &year, DeliveredTo: &years, PaymentStatus: []string{"partiallyPaid", "overpaid"}, Sort: newestFirst()})
 		}, func(i int) error {
 			const matching = ` o.delivered >= ? AND o.delivered < ? AND o.shape IN (SELECT id FROM shapes WHERE paymentStatus IN (?, ?))`
 			args := []any{year.UnixMicro(), years.UnixMicro(), "partiallyPaid", "overpaid"}
@@ -227,6 +209,40 @@ func readings(ctx context.Context, service *query.Service, b *bare) ([]reading, 
 				statement{`SELECT count(*) FROM orders o INDEXED BY by_delivered WHERE` + matching, args})
 		}},
 	}, nil
+}
+
+func newestFirst() query.Sort { return query.Sort{By: query.ByPlacedAt, Desc: true} }
+
+// month is one of those that Olist is of, another with every i.
+func month(i int) (from, to time.Time) {
+	from = time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, i%18, 0)
+	return from, from.AddDate(0, 1, 0)
+}
+
+func listQuestion(i int, state string) query.Question {
+	switch from, to := month(i); i % 3 {
+	case 0:
+		return query.Question{Status: []string{"confirmed"}, State: []string{state}, Sort: newestFirst()}
+	case 1:
+		return query.Question{FulfilmentStatus: []string{"delivered"}, PlacedFrom: &from, PlacedTo: &to, Sort: newestFirst()}
+	}
+	return query.Question{Sort: newestFirst()}
+}
+
+func textQuestion(i int) query.Question {
+	words := [...]string{"health beauty", "sao paulo", "watches", "rio janeiro toys", "curitiba", "bed bath campinas", "perfumery", "telephony salvador", "delivered books"}
+	return query.Question{Words: strings.Fields(words[i%len(words)]), Sort: newestFirst()}
+}
+
+func facetsQuestion(i int, state string) query.Question {
+	switch from, to := month(i); i % 3 {
+	case 0:
+		return query.Question{Status: []string{"confirmed"}, Facets: query.Facets, Sort: newestFirst()}
+	case 1:
+		return query.Question{State: []string{state}, Facets: query.Facets, Sort: newestFirst()}
+	default:
+		return query.Question{PlacedFrom: &from, PlacedTo: &to, Facets: query.Facets, Sort: newestFirst()}
+	}
 }
 
 func matching(words []string) string {

@@ -60,9 +60,9 @@ func run(ctx context.Context) error {
 	defer orders.Close()
 	// The handler asks for views on other paths than that of a command.
 	views := projections.NewManager(projections.Options{Store: store, Logger: logger})
-	queries := query.New(query.Options{Store: store, Live: func() (query.Views, int) { return nil, 0 }, Progress: views, Log: log, Clock: orders.Clock})
+	queries := query.New(query.Options{Store: store, Hot: query.SideOf[query.Hot](views), Search: query.SideOf[query.Search](views), Log: log, Clock: orders.Clock})
 	handler := httpapi.New(httpapi.Options{
-		Orders: orders, Query: queries, Projections: views, Store: store, Log: log,
+		Orders: orders, Query: queries, Projections: projections.NewStores(views), Store: store, Log: log,
 		Audit: audit.New(audit.Options{Query: queries}), Refusals: refusals, Lifetime: ctx, Logger: logger,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
