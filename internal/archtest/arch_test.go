@@ -45,21 +45,27 @@ var arrows = map[string][]string{
 
 	"command":                     {"domain/...", "eventstore", "eventstore/codec"},
 	"view":                        {"domain/money"},
-	"projections":                 {"view", "eventstore", "eventstore/codec", "domain/...", "internal/disk", "internal/spill"},
+	"view/fields":                 {"view"},
+	"projections":                 {"view", "view/fields", "eventstore", "eventstore/codec", "domain/...", "internal/disk", "internal/spill"},
 	"projections/projectionstest": {"projections", "query", "view", "eventstore", "eventstore/codec", "domain/..."},
 	"projections/sqlite":          {"internal/disk", "internal/disk/dirsync", "projections", "query", "view", "eventstore", "domain/money"},
-	"query":                       {"view", "projections", "eventstore", "eventstore/codec", "domain/..."},
+	"projections/elastic":         {"internal/guard", "projections", "query", "view", "eventstore", "domain/money"},
+	"projections/redis":           {"internal/guard", "projections", "query", "view", "eventstore", "domain/money"},
+	"query":                       {"view", "view/fields", "projections", "eventstore", "eventstore/codec", "domain/..."},
+	"readmodel":                   {"view", "projections", "query", "eventstore/codec", "domain", "domain/money"},
 	"audit":                       {"view", "command", "projections", "query", "eventstore", "eventstore/codec", "domain/..."},
 	"audit/audittest":             {"audit", "query", "view", "projections", "domain", "eventstore", "eventstore/codec"},
 	"reconcile":                   {"view", "projections", "query", "eventstore", "eventstore/codec", "domain/...", "internal/disk", "internal/spill"},
 	"reconcile/reconciletest":     {"command", "importer", "eventstore", "eventstore/codec", "eventstore/sqlite", "domain/..."},
 	"reconcile/expected":          {"view", "eventstore", "eventstore/codec", "domain", "domain/money", "domain/order"},
 	"importer":                    {"command", "domain/..."},
-	"httpapi":                     {"domain/...", "eventstore", "eventstore/codec", "command", "view", "projections", "query", "audit", "reconcile"},
+	"httpapi":                     {"domain/...", "eventstore", "eventstore/codec", "command", "view", "projections", "query", "audit", "readmodel", "reconcile", "internal/guard"},
+	"docs/examples/waiting":       {"domain/...", "readmodel"},
 	"cmd/docket":                  {"..."},
 	"bench":                       {"..."},
+	"deploy":                      {}, // tests only
 	"importer/excerpt":            {}, // the program that makes it
-	"internal/facts":              {"view", "domain/money", "query", "audit", "audit/audittest", "eventstore", "eventstore/codec", "eventstore/sqlite"},
+	"internal/facts":              {"view", "domain/money", "query", "audit", "audit/audittest", "eventstore", "eventstore/codec", "eventstore/sqlite", "internal/testservers"},
 	"internal/spill":              {"eventstore", "internal/disk"},
 	"internal/archtest":           {},
 	"internal/crash":              {}, // tests only
@@ -68,6 +74,8 @@ var arrows = map[string][]string{
 	"internal/disk/disktest":      {"internal/disk"},
 	"internal/embedded":           {"..."},
 	"internal/esdbclient":         {}, // it runs docket and the client's own tests
+	"internal/guard":              {},
+	"internal/testservers":        {}, // tests only
 	"internal/logtest":            {"command", "eventstore", "eventstore/esdb", "eventstore/esdbserver", "eventstore/esdbserver/esdbservertest", "eventstore/sqlite"},
 	"internal/plantedbugs":        {}, // it runs go test
 }
