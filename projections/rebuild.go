@@ -26,6 +26,16 @@ func (s *Stores) Rebuild(ctx context.Context, progress func(Progress)) error {
 // lastAct bounds what is done after somebody has left.
 const lastAct = 10 * time.Second
 
+// outlasting is ctx, but ends so much later.
+func outlasting(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(by, end) })
+	return longer, func() {
+		stop()
+		end()
+	}
+}
+
 func (s *Stores) rebuild(ctx context.Context, managers []*Manager, progress func(Progress)) error {
 	for _, m := range managers {
 		if err := m.ready(ctx); err != nil {
@@ -43,7 +53,11 @@ func (s *Stores) rebuild(ctx context.Context, managers []*Manager, progress func
 	}
 	w := s.watch()
 	defer s.unwatch(w)
-	generation, err := s.begin(ctx, managers, building{Then: ThenSwitch, OnError: stopOnError, Share: 1}, false)
+	// Who leaves while it begins leaves nothing behind: only when it is known whether
+	// it has begun can it be cancelled.
+	beginning, done := outlasting(ctx, lastAct)
+	defer done()
+	generation, err := s.begin(beginning, managers, building{Then: ThenSwitch, OnError: stopOnError, Share: 1}, false)
 	if err != nil {
 		return err
 	}

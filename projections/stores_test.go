@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -262,6 +263,48 @@ func TestRebuildOfSeveralIsAllOrNothing(t *testing.T) {
 		w.checkStores(d)
 		w.must(d.stop())
 	})
+}
+
+// TestLeftWhileItBegins: who leaves before it is known whether a rebuild has begun
+// leaves none behind.
+func TestLeftWhileItBegins(t *testing.T) {
+	inVirtualTime(t, 46, func(t *testing.T, w *world) {
+		cache, log := newStore("cache"), &unheard{Store: w.store}
+		w.feed("a", 20)
+		d := w.docketWith(false, []func(*projections.Options){func(o *projections.Options) { o.Store = log }}, cache)
+		w.live(d, 1)
+		leaving, leave := context.WithCancel(w.ctx)
+		log.next.Store(&leave)
+		if err := d.Rebuild(leaving, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("a rebuild for somebody who left: %v", err)
+		}
+		w.only(cache, 1)
+		if got, want := w.registered(), []string{"Switched 1", "Building 2 cache", "Dropped 2"}; !slices.Equal(got, want) {
+			t.Errorf("the registry says %q, not %q", got, want)
+		}
+		w.must(d.stop())
+	})
+}
+
+// unheard is a log of one append of which the outcome is not heard: next is called
+// in its place.
+type unheard struct {
+	eventstore.Store
+	next atomic.Pointer[context.CancelFunc]
+}
+
+func (u *unheard) Append(ctx context.Context, stream string, expected eventstore.Expected, events []eventstore.Event) (eventstore.Appended, error) {
+	for {
+		done, err := u.Store.Append(ctx, stream, expected, events)
+		if errors.Is(err, eventstore.ErrOutcomeUnknown) && ctx.Err() == nil {
+			continue
+		}
+		if next := u.next.Swap(nil); next != nil && err == nil {
+			(*next)()
+			return eventstore.Appended{}, eventstore.ErrOutcomeUnknown
+		}
+		return done, err
+	}
 }
 
 // TestSwitchIsFollowed: other processes serve, and feed, what one has made, and make
