@@ -84,10 +84,11 @@ func (w *world) docketIn(folder string, local bool, change []func(*projections.O
 	go func() { ended <- d.Run(ctx) }()
 	d.stop = sync.OnceValue(func() error {
 		cancel()
+		err := <-ended
 		for _, f := range d.faults {
 			f.Counts() // waits for calls that are done late
 		}
-		return <-ended
+		return err
 	})
 	w.t.Cleanup(func() {
 		if err := d.stop(); err != nil && !w.t.Failed() {
