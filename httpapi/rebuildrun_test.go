@@ -118,8 +118,13 @@ func TestRebuildToRollback(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	r.post(ofOrders+"/switch", `{"generation":"2"}`).problem(400, "invalid-body")
+	r.post(ofOrders+"/switch", `{"generation":0}`).problem(400, "invalid-body")
+	r.post(ofOrders+"/switch", `{"generation":-2}`).problem(400, "invalid-body")
 	r.post(ofOrders+"/switch", ``).is(200)
 	r.stands("2 live served, 1 previous")
+	if again := decoded[SwitchAnswer](r.post(ofOrders+"/switch", `{"generation":2}`).is(200)); again != (SwitchAnswer{Generation: 2}) {
+		t.Errorf("asked once more: %+v", again)
+	}
 	r.get("/v1/orders/o-1").is(200).has("Read-Generation", "2")
 	r.post(ofOrders+"/switch", `{}`).problem(404, "no-candidate")
 	r.send("DELETE", ofOrders+"/rebuilds/2", "").problem(409, "generation-in-force")

@@ -42,7 +42,19 @@ type SwitchAnswer struct {
 // SwitchBody asks for a switch: to the generation that is named, or, when it is
 // absent, to whichever waits.
 type SwitchBody struct {
-	Generation int `json:"generation,omitempty"`
+	Generation *int `json:"generation,omitempty"`
+}
+
+// meant is the generation that is named; 0 for none.
+func (b SwitchBody) meant() (int, error) {
+	if b.Generation == nil {
+		return 0, nil
+	}
+	if *b.Generation < 1 {
+		const detail = "generations count from 1; without it, whichever waits is switched to"
+		return 0, problem("invalid-body", "/generation: %s", detail).at("/generation", detail)
+	}
+	return *b.Generation, nil
 }
 
 // RollbackBody asks for a return to the generation before.
@@ -299,7 +311,11 @@ func (s *server) switchGeneration(w http.ResponseWriter, r *request, p *projecti
 	if err != nil {
 		return err
 	}
-	return s.change(w, r, p, func(ctx context.Context) (int, error) { return p.views.Switch(ctx, body.Generation) })
+	generation, err := body.meant()
+	if err != nil {
+		return err
+	}
+	return s.change(w, r, p, func(ctx context.Context) (int, error) { return p.views.Switch(ctx, generation) })
 }
 
 func (s *server) rollBack(w http.ResponseWriter, r *request, p *projection) error {

@@ -239,7 +239,8 @@ func (s *Stores) until(ctx context.Context, done func() bool) error {
 // Switch makes the candidate the generation in force of every store, with one
 // append, and returns its number when this process serves it. Whoever has looked at
 // the difference names the generation: when another one waits by now it is
-// ErrAnotherCandidate; 0 means whichever waits. ErrNoCandidate, ErrNotReady.
+// ErrAnotherCandidate; 0 means whichever waits. One that is in force already is in
+// force. ErrNoCandidate, ErrNotReady.
 func (s *Stores) Switch(ctx context.Context, meant int) (generation int, err error) {
 	seen, err := s.managers[0].registry.read(ctx)
 	if err != nil {
@@ -247,6 +248,8 @@ func (s *Stores) Switch(ctx context.Context, meant int) (generation int, err err
 	}
 	c := seen.candidate()
 	switch {
+	case meant != 0 && seen.isInForce(meant, namesOf(s.managers)): // asked once more
+		return meant, s.untilServed(ctx, s.managers, meant)
 	case c == nil:
 		return 0, ErrNoCandidate
 	case meant != 0 && meant != c.Generation:

@@ -380,12 +380,25 @@ func (p *program) ifJSON(body []byte) error {
 
 type viewsSwitch struct {
 	viewName
-	Generation int `placeholder:"N" help:"Only to this one: whoever has read what it would change switches to no other (default: whichever waits)."`
+	Generation *int `placeholder:"N" help:"Only to this one: whoever has read what it would change switches to no other (default: whichever waits)."`
+}
+
+// Validate wants a number that a generation can have.
+func (c *viewsSwitch) Validate() error {
+	if c.Generation != nil && *c.Generation < 1 {
+		return fmt.Errorf("--generation: %d: generations count from 1", *c.Generation)
+	}
+	return nil
 }
 
 // Run makes the rebuilt generation the one in force.
 func (c viewsSwitch) Run(p *program) error {
-	return p.change(c.viewName, "switch", httpapi.SwitchBody{Generation: c.Generation})
+	err := p.change(c.viewName, "switch", httpapi.SwitchBody{Generation: c.Generation})
+	var problem *problemError
+	if errors.As(err, &problem) && problem.Code == "no-candidate" {
+		return fmt.Errorf("there is nothing to switch to, since no rebuilt generation waits: %s makes one (%s)", c.command("rebuild"), problem.Code)
+	}
+	return err
 }
 
 type viewsRollback struct {
