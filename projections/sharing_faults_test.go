@@ -90,7 +90,7 @@ func TestFaultsInVirtualTime(t *testing.T) {
 			s.start()
 		}
 		for range 8 + s.rng.IntN(12) {
-			time.Sleep(time.Duration(s.rng.Int64N(int64(lease / 2))))
+			s.goes(time.Duration(s.rng.Int64N(int64(lease / 2))))
 			switch s.rng.IntN(24) {
 			case 0:
 				if len(s.processes) > 1 {
@@ -116,7 +116,7 @@ func TestFaultsInVirtualTime(t *testing.T) {
 				clear(paused)
 			case 6:
 				s.faults.Outage(true)
-				time.Sleep(time.Duration(s.rng.Int64N(int64(3 * lease))))
+				s.goes(time.Duration(s.rng.Int64N(int64(3 * lease))))
 				s.faults.Outage(false)
 				s.did["outages"]++
 			case 7:

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/docket-orders/docket/domain/order"
 )
@@ -29,9 +28,9 @@ func TestSharesOfABigLogAreBuilt(t *testing.T) {
 		}
 		s.faults.Lossy(20)
 		s.start()
-		time.Sleep(10 * time.Millisecond)
+		s.until(func() bool { return s.claims() > 0 })
 		second := s.start()
-		time.Sleep(lease / 3)
+		s.until(func() bool { return s.owns(second) })
 		s.start()
 		s.kill(second)
 		s.atRest()

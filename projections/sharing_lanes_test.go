@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -30,7 +31,7 @@ func TestLanesInVirtualTime(t *testing.T) {
 		}
 		paused := map[*process]time.Time{}
 		for range 10 + s.rng.IntN(10) {
-			time.Sleep(time.Duration(s.rng.Int64N(int64(lease))))
+			s.goes(time.Duration(s.rng.Int64N(int64(lease))))
 			for p, until := range paused {
 				if time.Now().After(until) {
 					s.resume(p)
@@ -67,9 +68,9 @@ func TestLanesInVirtualTime(t *testing.T) {
 			s.resume(p)
 		}
 		s.atRest()
-		time.Sleep(4 * lease) // virtual: the shares come to rest
+		s.goes(4 * lease) // within which the shares come to rest
 		rest := s.claims()
-		time.Sleep(4 * lease)
+		s.goes(4 * lease)
 		if n := s.claims() - rest; n > 0 {
 			s.t.Errorf("%d claims when all lanes were dealt", n)
 		}
@@ -78,7 +79,7 @@ func TestLanesInVirtualTime(t *testing.T) {
 		if s.witness.longest > 2*lease {
 			s.t.Errorf("a lane was without an owner for %v, and the lease is %v", s.witness.longest, lease)
 		}
-		s.checkShares()
+		s.must(s.uneven())
 		s.checkStored(1, nil)
 		s.end()
 		s.checkReleased()
@@ -91,9 +92,8 @@ func (s *shared) claims() int {
 	return s.witness.claims
 }
 
-// checkShares: all have as many lanes as the others, give or take one.
-func (s *shared) checkShares() {
-	s.t.Helper()
+// uneven says who has more lanes than the others, or fewer, by more than one.
+func (s *shared) uneven() error {
 	s.witness.mu.Lock()
 	defer s.witness.mu.Unlock()
 	has := map[string]int{}
@@ -102,9 +102,10 @@ func (s *shared) checkShares() {
 	}
 	for _, p := range s.processes {
 		if n, of := has[p.name], len(s.processes); n < projections.Lanes/of || n > (projections.Lanes+of-1)/of {
-			s.t.Errorf("%s has %d of %d lanes, among %d: %v", p.name, n, projections.Lanes, of, has)
+			return fmt.Errorf("%s has %d of %d lanes, among %d: %v", p.name, n, projections.Lanes, of, has)
 		}
 	}
+	return nil
 }
 
 // checkReleased: when all processes were stopped as they should be, nobody who
@@ -137,17 +138,19 @@ func TestReleasedByAnother(t *testing.T) {
 		s.backend.Refuse(parked, errNotYet)
 		s.grow(parked)
 		s.atRest()
-		time.Sleep(3 * lease) // virtual: both know
 		for _, p := range s.processes {
-			if _, known := p.m.ParkedOrder(parked); !known {
-				t.Errorf("%s does not know that the order is parked", p.name)
-			}
+			s.asked(p.name+" hears that the order is parked", func(context.Context) error {
+				if _, known := p.m.ParkedOrder(parked); !known {
+					return errors.New("it does not know")
+				}
+				return nil
+			})
 		}
 		s.backend.Refuse(parked, nil)
 		s.must(one.m.Retry(s.ctx, parked))
 		s.kill(one)
-		time.Sleep(lease/4 + lease/50)       // virtual: the other knows whose the lane is
-		s.must(other.m.Retry(s.ctx, beside)) // and takes it
+		// The other takes the lane as soon as it knows whose it is.
+		s.asked("retry beside it", func(ctx context.Context) error { return other.m.Retry(ctx, beside) })
 		s.grow(parked)
 		s.atRest()
 		s.checkStored(1, nil)

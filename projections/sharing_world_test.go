@@ -339,11 +339,20 @@ func (s *shared) appendPoison(id string) {
 	s.appendRaw(codec.Category, id, len(s.expected[id]), poison())
 }
 
+// owns reports whether a process has a lane.
+func (s *shared) owns(p *process) bool {
+	s.witness.mu.Lock()
+	defer s.witness.mu.Unlock()
+	return slices.Contains(s.witness.owners[:], p.name)
+}
+
 // asked repeats what operators ask for until it is done: the store comes and goes.
 func (s *shared) asked(what string, do func(ctx context.Context) error) {
 	s.t.Helper()
 	deadline := time.Now().Add(5 * time.Minute)
-	for {
+	again := time.NewTicker(lease / 4)
+	defer again.Stop()
+	for ; ; <-again.C {
 		ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 		err := do(ctx)
 		cancel()
@@ -353,7 +362,17 @@ func (s *shared) asked(what string, do func(ctx context.Context) error) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("%s: %v", what, err)
 		}
-		time.Sleep(lease / 4) // virtual
+	}
+}
+
+// goes lets time go by: a fault lasts so long, or the next one comes then. Nothing
+// is waited for, and in the bubble it takes no time.
+func (s *shared) goes(d time.Duration) {
+	over := time.NewTimer(d)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-s.ctx.Done():
 	}
 }
 
