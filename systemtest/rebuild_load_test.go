@@ -37,7 +37,8 @@ func rebuildUnderLoad(t *testing.T, dockets int) {
 	f := w.traffic("load")
 	rate, before, bound := w.modest(), 3*time.Second, turnWithinAnywhere
 	if big {
-		rate, before, bound = f.highestHeld()/2, 30*time.Second, turnWithin
+		f.forSome("warm", rate, 20*time.Second)
+		rate, before, bound = f.highestHeld(rate, w.slow())/2, 30*time.Second, turnWithin
 	}
 	f.forSome("warm", rate, time.Second)
 	t.Logf("%d orders, %.0f requests per second, after %v", len(w.known), rate, time.Since(began).Round(time.Millisecond))
@@ -76,11 +77,20 @@ func rebuildUnderLoad(t *testing.T, dockets int) {
 	}
 }
 
-// highestHeld is the highest rate that was held in a short ramp: nothing failed,
-// nothing waited long.
-func (f *traffic) highestHeld() (rate float64) {
-	const step, slow = 4 * time.Second, 500 * time.Millisecond
-	for try := 100.0; ; try *= 1.3 {
+// slow is how long the slowest answers take that still count as held. A list with a
+// token waits for the next refresh of Elasticsearch, a second apart.
+func (w *rebuildWorld) slow() time.Duration {
+	if w.shared != nil {
+		return 2 * time.Second
+	}
+	return 500 * time.Millisecond
+}
+
+// highestHeld is the highest rate that was held in a short ramp that begins with
+// first: nothing failed, nothing was slow.
+func (f *traffic) highestHeld(first float64, slow time.Duration) (rate float64) {
+	const step = 5 * time.Second
+	for try := first; ; try *= 1.3 {
 		s := &stretch{name: "ramp", rate: try, failed: map[string]int{}}
 		told := f.told
 		f.told = mostTold // that it fails at last is no failure
@@ -91,6 +101,9 @@ func (f *traffic) highestHeld() (rate float64) {
 		f.told = told
 		f.t.Log(s)
 		if s.failures() > 0 || s.quantile(s.reads, 0.99) > slow || s.quantile(s.writes, 0.99) > slow {
+			if rate == 0 {
+				f.t.Fatalf("not even %.0f requests a second are held: %v", try, s)
+			}
 			return rate
 		}
 		rate = try
