@@ -20,6 +20,9 @@ import (
 const (
 	// casesPerWorld bound what is in a log and in a registry.
 	casesPerWorld = 100
+	// casesShared is that of a world whose stores are shared: a case takes twenty
+	// times as long there.
+	casesShared = 20
 	// longestPause of a docket that is stopped, and rest of one that was killed.
 	longestPause = 2 * lease
 	// overWithin bounds what a rebuild takes that was disturbed.
@@ -41,9 +44,13 @@ func TestRebuildKilled(t *testing.T) {
 		worlds = allShared // those with files alone: one with shared stores takes minutes
 	}
 	for first, world := 0, 0; first < cases && !t.Failed(); world++ {
-		after := min(first+min(casesPerWorld, (cases+2)/3), cases)
-		t.Run(fmt.Sprintf("from %d", first+1), func(t *testing.T) {
-			c := newDisturbed(t, world%worlds, rng)
+		kind, most := world%worlds, casesPerWorld
+		if kind == allShared {
+			most = casesShared
+		}
+		after := min(first+min(most, (cases+2)/3), cases)
+		t.Run(fmt.Sprintf("%s from %d", worldNames[kind], first+1), func(t *testing.T) {
+			c := newDisturbed(t, kind, rng)
 			defer c.end()
 			for n := first; n < after && !t.Failed(); n++ {
 				c.once(n+1, all)
@@ -82,6 +89,8 @@ const (
 	allShared // three of them
 	disturbedWorlds
 )
+
+var worldNames = [...]string{filesAndLog: "files and log", filesBesideLog: "files beside the log", allShared: "all shared"}
 
 func newDisturbed(t *testing.T, kind int, rng *rand.Rand) *disturbed {
 	program, err := built()
