@@ -90,7 +90,8 @@ func (m *Manager) keepOpen(ctx context.Context, n numbered, as role, s standing,
 	default:
 		g.complete = !empty
 	}
-	if as == inForce && (lost || empty) && (m.shared() || !fits && empty) {
+	// One that was switched to was whole then; the first of all is shown as it grows.
+	if as == inForce && (lost || empty) && (m.shared() || empty && (!fits || s.built)) {
 		g.lacking = fmt.Errorf("%s: generation %d is being made from the log", m.StoreName, n.number)
 	}
 	m.mu.Lock()
@@ -333,6 +334,7 @@ func (m *Manager) completed(g *generation) {
 	was := g.complete
 	g.complete, g.lacking, g.progress = true, nil, nil
 	m.mu.Unlock()
+	m.wake([]string{""})
 	if !was {
 		m.Logger.Info("views are complete", "store", m.StoreName, "generation", g.number)
 		m.stir()

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/docket-orders/docket/eventstore"
+	"github.com/docket-orders/docket/projections"
 	"github.com/docket-orders/docket/projections/projectionstest"
 )
 
@@ -38,6 +39,63 @@ func TestRebuildsBesideAnotherDocket(t *testing.T) {
 	ma, _ = a.run()
 	mb, _ = b.run()
 	a.check(ma)
+	b.check(mb)
+}
+
+// shut is a store of views that writes nothing before it is opened.
+type shut struct {
+	projections.Backend
+	open <-chan struct{}
+}
+
+func (b shut) Open(ctx context.Context, n int) (projections.Sink, error) {
+	sink, err := b.Backend.Open(ctx, n)
+	return shutSink{sink, b.open}, err
+}
+
+type shutSink struct {
+	projections.Sink
+	open <-chan struct{}
+}
+
+func (s shutSink) Write(ctx context.Context, batch projections.Batch) ([]projections.Outcome, error) {
+	select {
+	case <-s.open:
+		return s.Sink.Write(ctx, batch)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestHalfAGenerationIsNotShown: a docket that follows another's switch, keeps
+// nothing to go back to, and is started again before it has made that generation,
+// says that it lacks it.
+func TestHalfAGenerationIsNotShown(t *testing.T) {
+	a := newWorld(t, 36)
+	b := a.another()
+	a.feed("a", 10)
+	ma, _ := a.run()
+	mb, stopB := b.run()
+	b.check(mb)
+	b.must(stopB())
+	a.must(ma.Rebuild(a.ctx, nil))
+	open := make(chan struct{})
+	slow := func(o *projections.Options) { o.Backend = shut{o.Backend, open} }
+	for range 2 { // the first gives up what was in force before
+		mb, stopB = b.run(slow)
+		if err := mb.Incomplete(); err == nil {
+			t.Error("a generation without any order is shown as if it were whole")
+		}
+		b.must(stopB())
+	}
+	mb, stopB = b.run(slow)
+	close(open)
+	b.must(mb.CaughtUp(b.ctx))
+	if err := mb.Incomplete(); err != nil {
+		t.Errorf("when it is whole: %v", err)
+	}
+	b.must(stopB())
+	mb, _ = b.run()
 	b.check(mb)
 }
 

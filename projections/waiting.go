@@ -149,14 +149,19 @@ func (m *Manager) CaughtUp(ctx context.Context) error {
 // said to lack what was made from it: that is told a moment later.
 func (m *Manager) whole(ctx context.Context) error {
 	for poll := (poll{}); ; {
+		changed := m.await("") // no order has this id
 		if m.Incomplete() == nil {
+			m.giveUp("", changed)
 			return nil
 		}
 		select {
+		case <-changed:
 		case <-m.elsewhere(&poll):
+			m.giveUp("", changed)
 		case <-m.running.Done():
 			return m.over()
 		case <-ctx.Done():
+			m.giveUp("", changed)
 			return ctx.Err()
 		}
 	}
