@@ -9,15 +9,19 @@ import (
 // MarshalJSON writes {"amount":"12.34","currency":"BRL"}; the zero value, which
 // has no currency, is null.
 func (a Amount) MarshalJSON() ([]byte, error) {
+	return a.AppendJSON(make([]byte, 0, 48)), nil
+}
+
+// AppendJSON appends what MarshalJSON returns.
+func (a Amount) AppendJSON(b []byte) []byte {
 	if a.currency == "" {
-		return []byte("null"), nil
+		return append(b, "null"...)
 	}
-	b := make([]byte, 0, 48)
 	b = append(b, `{"amount":"`...)
-	b = append(b, a.Decimal()...)
+	b = a.appendDecimal(b)
 	b = append(b, `","currency":"`...)
 	b = append(b, a.currency...)
-	return append(b, `"}`...), nil
+	return append(b, `"}`...)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote; a number instead of text, another

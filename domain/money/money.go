@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -296,20 +297,22 @@ func (a Amount) Allocate(weights []int64) []Amount {
 }
 
 // Decimal is the number without its currency: "12.34".
-func (a Amount) Decimal() string {
-	digits := strconv.FormatInt(a.units, 10)
-	if a.scale == 0 {
-		return digits
+func (a Amount) Decimal() string { return string(a.appendDecimal(make([]byte, 0, 24))) }
+
+func (a Amount) appendDecimal(b []byte) []byte {
+	units, scale := a.units, int(a.scale)
+	if units < 0 {
+		b, units = append(b, '-'), -units
 	}
-	sign := ""
-	if digits[0] == '-' {
-		sign, digits = "-", digits[1:]
+	from := len(b)
+	b = strconv.AppendInt(b, units, 10)
+	if scale == 0 {
+		return b
 	}
-	if short := int(a.scale) + 1 - len(digits); short > 0 {
-		digits = strings.Repeat("0", short) + digits
+	for len(b)-from <= scale {
+		b = slices.Insert(b, from, '0')
 	}
-	cut := len(digits) - int(a.scale)
-	return sign + digits[:cut] + "." + digits[cut:]
+	return slices.Insert(b, len(b)-scale, '.')
 }
 
 // String is the number and its currency: "12.34 BRL".

@@ -48,6 +48,9 @@ type columns struct {
 	Words            string   `json:"words,omitempty"`
 }
 
+// usualDocument is room, in bytes, for most documents: what is longer grows.
+const usualDocument = 2048
+
 // encode is deterministic: what is kept is compared with it byte for byte.
 func encode(change *projections.Change) (document, error) {
 	doc := change.Order // shallow; nothing below is changed
@@ -89,14 +92,15 @@ func encode(change *projections.Change) (document, error) {
 	if err != nil {
 		return d, fmt.Errorf("encode columns: %w", err)
 	}
-	whole, err := json.Marshal(&doc)
-	if err != nil {
+	source := append(append(make([]byte, 0, len(beside)+usualDocument), beside[:len(beside)-1]...), `,"doc":`...)
+	from := len(source)
+	if source, err = doc.AppendJSON(source); err != nil {
 		return d, fmt.Errorf("encode document: %w", err)
 	}
-	if len(whole) > projections.MaxDocument {
-		return d, fmt.Errorf("document of %d bytes, at most %d are allowed", len(whole), projections.MaxDocument)
+	if size := len(source) - from; size > projections.MaxDocument {
+		return d, fmt.Errorf("document of %d bytes, at most %d are allowed", size, projections.MaxDocument)
 	}
-	d.source = slices.Concat(beside[:len(beside)-1], []byte(`,"doc":`), whole, []byte("}"))
+	d.source = append(source, '}')
 	return d, nil
 }
 

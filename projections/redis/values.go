@@ -41,6 +41,9 @@ type order struct {
 	document []byte
 }
 
+// usualValue is room, in bytes, for most values: what is longer grows.
+const usualValue = 2048
+
 // encode makes the order of a change, or says why it is refused.
 func encode(change *projections.Change) (*order, error) {
 	doc := change.Order // shallow; nothing below is changed
@@ -54,19 +57,18 @@ func encode(change *projections.Change) (*order, error) {
 			return nil, fmt.Errorf("document with the id %.20q", text)
 		}
 	}
-	document, err := json.Marshal(&doc)
+	o := &order{id: doc.ID, first: change.First, revision: doc.Revision, placed: doc.PlacedAt.UnixMicro(), counted: c}
+	head := appendContribution(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 8, usualValue), uint64(o.revision)), uint64(o.placed)), c)
+	binary.BigEndian.PutUint32(head, uint32(len(head)))
+	binary.BigEndian.PutUint32(head[4:], crc32.ChecksumIEEE(head[8:]))
+	value, err := doc.AppendJSON(head)
 	if err != nil {
 		return nil, fmt.Errorf("encode document: %w", err)
 	}
-	if len(document) > projections.MaxDocument {
-		return nil, fmt.Errorf("document of %d bytes, at most %d are allowed", len(document), projections.MaxDocument)
+	o.value, o.head, o.document = value, value[:len(head)], value[len(head):]
+	if len(o.document) > projections.MaxDocument {
+		return nil, fmt.Errorf("document of %d bytes, at most %d are allowed", len(o.document), projections.MaxDocument)
 	}
-	o := &order{id: doc.ID, first: change.First, revision: doc.Revision, placed: doc.PlacedAt.UnixMicro(), counted: c}
-	head := appendContribution(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 8, 384+len(document)), uint64(o.revision)), uint64(o.placed)), c)
-	binary.BigEndian.PutUint32(head, uint32(len(head)))
-	binary.BigEndian.PutUint32(head[4:], crc32.ChecksumIEEE(head[8:]))
-	o.value = append(head, document...)
-	o.head, o.document = o.value[:len(head)], o.value[len(head):]
 	return o, nil
 }
 

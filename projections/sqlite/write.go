@@ -101,6 +101,9 @@ type row struct {
 	counted                    projections.Contribution
 }
 
+// usualDocument is room, in bytes, for most documents: what is longer grows.
+const usualDocument = 2048
+
 func (r *row) encode(change *projections.Change) error {
 	doc := change.Order // shallow; nothing below is changed
 	doc.Degraded = nil
@@ -111,7 +114,7 @@ func (r *row) encode(change *projections.Change) error {
 		return fmt.Errorf("total %s is not in whole minor units", doc.Totals.Grand)
 	}
 	var err error
-	if r.document, err = json.Marshal(&doc); err != nil {
+	if r.document, err = doc.AppendJSON(make([]byte, 0, usualDocument)); err != nil {
 		return fmt.Errorf("encode document: %w", err)
 	}
 	if len(r.document) > projections.MaxDocument {
