@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/docket-orders/docket/eventstore"
 	eventsqlite "github.com/docket-orders/docket/eventstore/sqlite"
@@ -173,6 +174,21 @@ func (s countingSink) Write(ctx context.Context, batch projections.Batch) ([]pro
 		}
 	}
 	return outcomes, err
+}
+
+// BeginFill and EndFill are the sink's, where it has them.
+func (s countingSink) BeginFill(ctx context.Context) error {
+	if filler, ok := s.Sink.(projections.Filler); ok {
+		return filler.BeginFill(ctx)
+	}
+	return nil
+}
+
+func (s countingSink) EndFill(ctx context.Context, worked func(time.Duration) error) error {
+	if filler, ok := s.Sink.(projections.Filler); ok {
+		return filler.EndFill(ctx, worked)
+	}
+	return nil
 }
 
 // ClaimLanes is the sink's, where it has it: else a rebuild would claim each lane

@@ -40,6 +40,7 @@ type plan struct {
 	// works less.
 	share    float64
 	ask      probe
+	unasked  bool     // nobody asks the generation questions before it is filled
 	progress Progress // to begin with
 	report   func(Progress)
 }
@@ -79,10 +80,23 @@ func build(ctx context.Context, a *applier, b plan) error {
 		defer watch.Wait()
 		defer stop()
 	}
+	filler, _ := a.sink.(Filler)
+	if filler != nil && b.unasked {
+		if err := a.untilDone(ctx, "begin to fill", func() error { return filler.BeginFill(ctx) }); err != nil {
+			return err
+		}
+	}
 	if err := f.read(ctx, s); err != nil {
 		return err
 	}
-	return f.foldAll(ctx, s)
+	if err := f.foldAll(ctx, s); err != nil {
+		return err
+	}
+	if filler != nil && b.unasked {
+		worked := func(d time.Duration) error { return f.pace.worked(ctx, d) }
+		return a.untilDone(ctx, "end filling", func() error { return filler.EndFill(ctx, worked) })
+	}
+	return nil
 }
 
 // filling is one build.

@@ -142,7 +142,7 @@ func (m *Manager) fill(ctx context.Context, g *generation, lanes []Checkpoint, l
 		}
 	}
 	err := build(ctx, g.applier, plan{
-		lanes: lanes, log: log, place: m.spills(), share: share, ask: m.askServed(),
+		lanes: lanes, log: log, place: m.spills(), share: share, ask: m.askServed(), unasked: anyLog,
 		progress: Progress{Generation: g.number}, report: func(p Progress) { m.note(g, p) },
 	})
 	if err == nil {

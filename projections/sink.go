@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/docket-orders/docket/domain/money"
 	"github.com/docket-orders/docket/eventstore"
@@ -70,6 +71,17 @@ type LaneClaimer interface {
 	// ClaimLanes is Claim for all of these, of which Lane and Token count. Those
 	// whose token differs are another's, and left out of what it returns.
 	ClaimLanes(ctx context.Context, lanes []Checkpoint, owner string) ([]Checkpoint, error)
+}
+
+// Filler is a Sink that is filled faster when it knows that nobody asks it questions
+// yet: it may leave until the end what only questions need. What a crash leaves
+// between the two is whole when the sink was opened again.
+type Filler interface {
+	// BeginFill is called before the first write of a build.
+	BeginFill(ctx context.Context) error
+	// EndFill makes up for what was left. worked is told how long each part of it
+	// took, and rests as the build does; its error ends it. It may be called again.
+	EndFill(ctx context.Context, worked func(time.Duration) error) error
 }
 
 // Checkpoint says how far one lane is: every matching event at or before

@@ -93,6 +93,7 @@ func Run(t *testing.T, s Store) {
 		{"counters follow the documents", true, counters},
 		{"folded histories", true, histories},
 		{"many write at once", true, concurrentWriters},
+		{"what is filled before anybody asks is whole at the end", true, filled},
 		{"questions see what a refresh made visible", search, visible},
 		{"questions hold what they are told to", search, holding},
 		{"list questions", search, questions},

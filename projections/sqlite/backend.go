@@ -55,6 +55,7 @@ func NewBackend(dir string, o Options) *Backend {
 var (
 	_ projections.Backend = (*Backend)(nil)
 	_ projections.Sink    = (*Store)(nil)
+	_ projections.Filler  = (*Store)(nil)
 	_ query.Views         = (*Store)(nil)
 )
 

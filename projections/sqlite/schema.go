@@ -18,8 +18,10 @@ import (
 const formatVersion = 1
 
 // index is one that questions are answered by. Each is made when a file is
-// opened and it is not there.
+// opened and it is not there. What is written needs none but the unique one.
 type index struct{ kind, name, on string }
+
+func (i index) isUnique() bool { return strings.HasPrefix(i.kind, "UNIQUE") }
 
 // indexes beside the tables' keys. Every sort index ends with the id, which
 // breaks ties; those of times carry the shape, which most filters come down to.
