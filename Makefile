@@ -84,7 +84,9 @@ rebuild-kills: ## rebuilds killed, stopped and cancelled KILLS (2000) times, and
 	DOCKET_REBUILDS=2000 CGO_ENABLED=0 go test -count=1 -timeout 2h -run RebuildsEndAnywhere -v ./projections
 	cd systemtest && DOCKET_REBUILD_KILLS=$(or $(KILLS),2000) CGO_ENABLED=0 go test -count=1 -timeout 6h -run RebuildKilled -v .
 
-differences: ## REBUILDS (200) without a change under traffic: nothing differs
+differences: ## what a rebuild changes: REBUILDS (200) without a change under traffic, and ten planted bugs on every store
+	DOCKET_TEST_DIFFERENCES=1 CGO_ENABLED=0 go test -count=1 -timeout 1h -run 'PlantedProjectorBugs' -v ./projections
+	DOCKET_TEST_DIFFERENCES=$(or $(REBUILDS),200) CGO_ENABLED=0 go test -count=1 -timeout 2h -run 'EqualGenerationsUnderTraffic' -v ./projections
 	cd systemtest && DOCKET_EMPTY_DIFFERENCES=$(or $(REBUILDS),200) CGO_ENABLED=0 go test -count=1 -timeout 3h -run DifferencesUnderTraffic -v .
 
 rolling-update: ## three dockets exchanged one by one for those of another version, and back
