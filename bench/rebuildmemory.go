@@ -26,7 +26,7 @@ func askRebuildMemory(ctx context.Context, e *env) error {
 	}
 	small := 99_441
 	if e.quick {
-		small = 6_000 // more than a build holds at once
+		small = 15_000 // more than a build holds at once: a chunk in each builder's hand, and the next
 	}
 	once, err := e.rebuildPeak(ctx, appends, small)
 	if err != nil {
