@@ -29,6 +29,8 @@ func TestRebuildsBesideAnotherDocket(t *testing.T) {
 	b.check(mb)
 	for range 2 {
 		a.must(ma.Rebuild(a.ctx, nil))
+		_, switched := ma.Live()
+		b.until(func() bool { _, n := mb.Live(); return n == switched }) // it makes its own, and follows
 	}
 	b.must(mb.Rebuild(b.ctx, nil))
 	a.must(ma.Rebuild(a.ctx, nil))
