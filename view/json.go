@@ -11,8 +11,8 @@ import (
 	"github.com/docket-orders/docket/domain/money"
 )
 
-// AppendJSON appends the order as encoding/json writes it, to the byte, five times
-// faster: every store writes documents so, and a rebuild is for a good part that.
+// AppendJSON appends the order as encoding/json writes it, to the byte, more than
+// four times faster: every store writes documents so, and a rebuild is for a good part that.
 // It fails where encoding/json does: on an instant outside the years 0 to 9999, and
 // on a Model that is no JSON.
 func (o *Order) AppendJSON(b []byte) ([]byte, error) {
