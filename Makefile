@@ -32,7 +32,7 @@ facts-production: ## the same figures with the views in Elasticsearch and Redis
 bench: ## docket against the disk, the bare database and PostgreSQL: one table, and bench.json
 	CGO_ENABLED=0 go run ./bench -data "$(DATA)" -json bench.json $(if $(ONLY),-only $(ONLY))
 
-bench-quick: ## the same, smaller, in five minutes
+bench-quick: ## the same, smaller; ONLY=name,name asks some questions alone
 	CGO_ENABLED=0 go run ./bench -quick -data "$(DATA)" -json bench.json $(if $(ONLY),-only $(ONLY))
 
 crash: ## POINTS (20000) crash points of the disk, each recovered and compared

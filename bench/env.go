@@ -19,7 +19,7 @@ import (
 
 // env is what a question gets.
 type env struct {
-	quick    bool   // the whole has five minutes
+	quick    bool   // fewer and smaller rounds
 	rounds   int    // how often a pair is measured
 	dir      string // for files; on a disk, removed at the end
 	data     string // folder of the public data sets

@@ -84,7 +84,7 @@ func dispatch(ctx context.Context, args []string) error {
 	}
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	data := flags.String("data", "../shared/data", "folder with the public data sets")
-	quick := flags.Bool("quick", false, "fewer and smaller rounds: five minutes instead of up to 45")
+	quick := flags.Bool("quick", false, "fewer and smaller rounds")
 	only := flags.String("only", "", "names of questions, separated by commas; all when empty")
 	jsonFile := flags.String("json", "", "also write the report as JSON to this file; - for standard output instead of the table")
 	profile := flags.String("cpuprofile", "", "write to this file where this program spends its processor time, for go tool pprof")
